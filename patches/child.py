@@ -1,0 +1,62 @@
+"""Runs one function of ours in a child process with limits, because hostile source can end libcst
+with a crash or keep it busy for minutes. Knows nothing of what it runs."""
+
+import importlib
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from shapes import WorkbenchError
+
+MEMORY_BYTES = 2_000_000_000
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def call(target: str, payload: object, timeout_s: int = 20) -> object:
+    """Call `target` ("package.module:function") with a JSON value; returns its JSON result.
+
+    A WorkbenchError that it raises is raised here. A crash, a lack of memory or a timeout is one.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "patches.child", target, str(timeout_s)],
+            input=json.dumps(payload).encode(),
+            capture_output=True,
+            timeout=timeout_s + 5,
+            cwd=ROOT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _failed(target, f"took longer than {timeout_s} s") from None
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise _failed(target, lines[-1] if lines else f"ended with status {done.returncode}")
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise WorkbenchError(*answer["error"])
+    return answer["result"]
+
+
+def _failed(target: str, why: str) -> WorkbenchError:
+    return WorkbenchError(
+        f"Reading this source with {target.partition(':')[2]} {why}.",
+        "It is too deeply nested or too large to be checked: make it simpler.",
+    )
+
+
+def _main(target: str, timeout_s: str) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(timeout_s), int(timeout_s) + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    module, _, name = target.partition(":")
+    try:
+        answer = {"result": getattr(importlib.import_module(module), name)(json.load(sys.stdin))}
+    except WorkbenchError as error:
+        answer = {"error": [error.message, error.hint]}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
