@@ -1,0 +1,150 @@
+"""Model output and repository text to safe HTML.
+
+Knows nothing of discussions. Invariant: nothing that a model or a file says becomes a live element:
+raw HTML and images are off in the parser, and nh3 lets only short lists of tags, attributes and
+schemes through. Code keeps its exact bytes as the text of its `code` element.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from html import escape
+from urllib.parse import quote
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
+from pygments.util import ClassNotFound
+
+TAGS = set("p br h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del s a hr".split())
+TAGS |= set("table thead tbody tr th td div span button".split())
+ATTRIBUTES = {tag: {"class"} for tag in ("code", "div", "span")}
+ATTRIBUTES |= {"a": {"href", "title"}, "ol": {"start"}, "button": {"class", "type"}}
+PLACE = re.compile(r"([\w.][\w./-]{0,200}\.\w{1,10}):(\d{1,7})(?!\w)")
+MAX_LINKS = 500
+
+
+def source_url(path: str, line: int = 0) -> str:
+    """Where the page shows a file, at a line."""
+    return f"/source/{quote(path)}" + (f"?line={line}#L{line}" if line else "")
+
+
+def code_html(text: str, language: str = "", filename: str = "") -> str:
+    """Highlighted HTML whose text is exactly `text`."""
+    options = {"stripnl": False, "ensurenl": False}
+    try:
+        if filename:
+            lexer = get_lexer_for_filename(filename, **options)
+        else:
+            lexer = get_lexer_by_name(language, **options)
+    except ClassNotFound:
+        return escape(text)
+    shown = highlight(text, lexer, HtmlFormatter(nowrap=True))
+    return shown if text.endswith("\n") else shown.removesuffix("\n")  # it ends every line
+
+
+def code_block(text: str, language: str = "") -> str:
+    """A block of code with a button that copies it."""
+    return (
+        '<div class="code"><button type="button" class="copy">Copy</button>'
+        f"<pre><code>{code_html(text, language)}</code></pre></div>\n"
+    )
+
+
+class Markdown:
+    """Renders Markdown; `known` gives the paths whose `path:line` becomes a link."""
+
+    def __init__(self, known: Callable[[], Collection[str]]) -> None:
+        self.known = known
+        self.parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+        self.parser.disable(["image"])
+        self.parser.core.ruler.push("place_links", self._link_places)
+        self.parser.add_render_rule("fence", _fence)
+        self.parser.add_render_rule("code_block", _fence)
+
+    def html(self, text: str) -> str:
+        """The whole text as safe HTML."""
+        return nh3.clean(
+            self.parser.render(text),
+            tags=TAGS,
+            attributes=ATTRIBUTES,
+            url_schemes={"http", "https", "mailto"},
+            link_rel="noopener noreferrer nofollow",
+        )
+
+    def finished(self, text: str) -> int:
+        """How many characters at the start are blocks that more text cannot change: all but the
+        last block."""
+        tokens: list[Token] = []
+        self.parser.block.parse(text, self.parser, {}, tokens)  # inline text is not needed here
+        starts = [t.map[0] for t in tokens if t.level == 0 and t.nesting >= 0 and t.map]
+        if len(starts) < 2:
+            return 0
+        return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
+
+    def _link_places(self, state: StateCore) -> None:
+        """Turn `path:line` of a known file into a link to its source."""
+        known, left = self.known(), MAX_LINKS
+        for block in state.tokens:
+            if not block.children or ":" not in block.content:
+                continue
+            children: list[Token] = []
+            inside = 0
+            for token in block.children:
+                inside += (token.type == "link_open") - (token.type == "link_close")
+                if inside or token.type not in ("text", "code_inline") or left <= 0:
+                    children.append(token)
+                    continue
+                end = 0
+                for match in PLACE.finditer(token.content):
+                    if match[1] not in known:
+                        continue
+                    href = source_url(match[1], int(match[2]))
+                    children += _like(token, token.content[end : match.start()])
+                    children.append(Token("link_open", "a", 1, attrs={"href": href}))
+                    children += _like(token, match[0])
+                    children.append(Token("link_close", "a", -1))
+                    end, left = match.end(), left - 1
+                children += _like(token, token.content[end:])
+            block.children = children
+
+
+class Growing:
+    """A reply that still grows. Finished blocks are rendered once, the last one again each time,
+    each whole from its own source, so that the cost grows with the reply and not with its square.
+    """
+
+    def __init__(self, markdown: Markdown) -> None:
+        self.markdown = markdown
+        self.done = ""  # HTML of the finished blocks
+        self.rest = ""  # source of the last block
+        self.size = 0  # characters so far
+
+    def add(self, text: str) -> None:
+        self.rest += text
+        self.size += len(text)
+
+    def render(self) -> tuple[str, str]:
+        """HTML of the blocks that were finished since the last call, and of the last block."""
+        end = self.markdown.finished(self.rest)
+        fresh = self.markdown.html(self.rest[:end]) if end else ""
+        self.done += fresh
+        self.rest = self.rest[end:]
+        return fresh, self.markdown.html(self.rest)
+
+
+def _like(token: Token, content: str) -> list[Token]:
+    return [token.copy(content=content)] if content else []
+
+
+def _fence(
+    renderer: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: dict
+) -> str:
+    token = tokens[index]
+    words = token.info.split(maxsplit=1)
+    return code_block(token.content, words[0] if words else "")
