@@ -3,7 +3,7 @@
 A room hands another room one of these and nothing richer, so that each can be rebuilt alone.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -64,9 +64,6 @@ class Place:
     text: str
     inside: str = ""  # qualname of the enclosing definition, or a Markdown heading
     score: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}"
 
 
 @dataclass(frozen=True)
@@ -199,8 +196,3 @@ class Applied:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """'1 file', '2 files'."""
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
-
-
-def sources_of(places: Iterable[Place]) -> tuple[str, ...]:
-    """'path:line' of each place, once, in order."""
-    return tuple(dict.fromkeys(str(place) for place in places))

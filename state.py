@@ -25,7 +25,8 @@ MIGRATIONS = [
         id INTEGER PRIMARY KEY, title TEXT NOT NULL, created TEXT NOT NULL DEFAULT (datetime()));
     CREATE TABLE message (
         id INTEGER PRIMARY KEY, discussion INTEGER NOT NULL REFERENCES discussion,
-        role TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL, model TEXT NOT NULL,
+        role TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL,
+        model TEXT NOT NULL DEFAULT '',
         note TEXT NOT NULL DEFAULT '', facts TEXT NOT NULL DEFAULT '{}', pid INTEGER,
         key TEXT UNIQUE,
         created TEXT NOT NULL DEFAULT (datetime()));

@@ -16,19 +16,21 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chat import Chat
     from patches import Branch
-    from repo import Repo
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 ASSETS = ROOT / "node_modules"
+STAMP = "workbench.stamp"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 
@@ -46,31 +48,31 @@ def set_up() -> None:
     A stamp in each folder names what was installed, so that a repeated start only reads two files.
     """
     wanted = [
-        (VENV, _digest("requirements.txt", sys.version), _install_packages),
-        (ASSETS, _digest("package-lock.json"), _install_assets),
+        (VENV, "requirements.txt", _install_packages),
+        (ASSETS, "package-lock.json", _install_assets),
     ]
-    if any(not _stamped(*each[:2]) for each in wanted):
+    if not all(_stamped(folder, name) for folder, name, _ in wanted):
         with Path(__file__).open() as lock:  # two first starts at once: the second waits
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for folder, digest, install in wanted:
-                if not _stamped(folder, digest) and install():
-                    (folder / "workbench.stamp").write_text(digest)
+            for folder, name, install in wanted:
+                if not _stamped(folder, name) and install():
+                    (folder / STAMP).write_text(_digest(name))
     if Path(sys.prefix).resolve() != VENV.resolve():
         os.execv(PYTHON, [str(PYTHON), str(ROOT / "workbench.py"), *sys.argv[1:]])
 
 
-def _digest(name: str, extra: str = "") -> str:
-    return hashlib.sha256((ROOT / name).read_bytes() + extra.encode()).hexdigest()
+def _digest(name: str) -> str:
+    return hashlib.sha256((ROOT / name).read_bytes() + sys.version.encode()).hexdigest()
 
 
-def _stamped(folder: Path, digest: str) -> bool:
-    stamp = folder / "workbench.stamp"
-    return stamp.is_file() and stamp.read_text() == digest
+def _stamped(folder: Path, name: str) -> bool:
+    stamp = folder / STAMP
+    return stamp.is_file() and stamp.read_text() == _digest(name)
 
 
 def _install_packages() -> bool:
     uv = shutil.which("uv")
-    if subprocess.run([PYTHON, "-c", ""], capture_output=True, check=False).returncode:
+    if not PYTHON.exists() or subprocess.run([PYTHON, "-c", ""], check=False).returncode:
         make = [uv, "venv", "-q", "--clear", "--python", sys.executable]
         make = make if uv else [sys.executable, "-m", "venv", "--clear"]
         _step("making .venv", [*make, str(VENV)])
@@ -111,50 +113,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, text: str | None, *, as_json: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, text: str | None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text or argparse.SUPPRESS, description=text)
         sub.add_argument("--repo", type=Path, default=ROOT, metavar="DIR", help="default: itself")
-        if as_json:
+        if text != SERVE:
             sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
         return sub
 
-    for name, text in (("serve", "open the page (the default)"), ("body", None)):
-        serve = command(name, text, as_json=False)
-        serve.add_argument("--host", default="127.0.0.1")
-        serve.add_argument("--port", type=_port, default=5001)
-        serve.add_argument("--no-browser", action="store_true")
-        if name == "body":  # started by the supervisor only
-            serve.add_argument("--listen-fd", type=int, required=True)
-            serve.add_argument("--control-fd", type=int, required=True)
+    body = command("body", None)  # started by the supervisor only
+    for served in (command("serve", SERVE), body):
+        served.add_argument("--host", default="127.0.0.1")
+        served.add_argument("--port", type=_number(65_535), default=5001)
+        served.add_argument("--no-browser", action="store_true")
+    for name in ("--listen-fd", "--control-fd"):
+        body.add_argument(name, type=int, required=True)
     pack = command("pack", "print what the model is told")
-    pack.add_argument("--budget", type=_count, default=128_000, metavar="TOKENS")
+    pack.add_argument("--budget", type=_number(), default=128_000, metavar="TOKENS")
     pack.add_argument("--ask", default="", metavar="TEXT", help="the question to pack for")
     ask = command("ask", "ask about the repository")
     ask.add_argument("text", metavar="TEXT")
     ask.add_argument("--model", default="", metavar="NAME", help="an Ollama model, or built-in")
-    patch = command("patch", "preview, apply, undo, redo, list or keep edits")
+    patch = command("patch", "preview, apply, undo, redo, keep or list edits")
     patch.add_argument("what", choices=["preview", "apply", "undo", "redo", "keep", "list"])
     patch.add_argument("file", nargs="?", metavar="FILE|-|N", help="a diff or a whole reply; steps")
     rag = command("rag", "rebuild or search the index of docs and code")
     rag.add_argument("what", choices=["rebuild", "search"])
     rag.add_argument("query", nargs="?", default="")
-    rag.add_argument("-k", type=_count, default=5, metavar="N")
+    rag.add_argument("-k", type=_number(), default=5, metavar="N")
     rag.add_argument("--queries", type=Path, metavar="FILE.jsonl")
     command("upgrades", "the log of model, code and hardware")
-    commands.add_parser("test", help="ruff and pytest; arguments after it go to pytest")
+    commands.add_parser("test", help="ruff and pytest; what follows it goes to pytest")
     return parser
 
 
-def _port(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 1 to 65535")
-    return int(text)
+def _number(most: int = 10**9) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+        return int(text)
 
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
+    return read
 
 
 def main(argv: list[str]) -> int:
@@ -170,7 +168,7 @@ def main(argv: list[str]) -> int:
         return COMMANDS[options.command](options)
     except WorkbenchError as error:
         if getattr(options, "json", False):
-            _print_json({"ok": False, "reason": str(error)})
+            print(json.dumps({"ok": False, "reason": str(error)}))
         say(f"{error.message}\n{error.hint}")
         return 1
     except BrokenPipeError:  # `workbench.py pack | head`
@@ -180,78 +178,56 @@ def main(argv: list[str]) -> int:
         return 130
 
 
-def _print_json(value: dict[str, object]) -> None:
-    print(json.dumps(value), flush=True)
-
-
-def _print_text(text: str) -> None:
-    """For a person's terminal: what a file or a model wrote must not steer it."""
-    sys.stdout.buffer.write(CONTROL.sub("", text).encode("utf-8", "replace") + b"\n")
+def _show(options: argparse.Namespace, answer: dict[str, object], words: str) -> None:
+    """One JSON object, or words for a person's terminal: what a file or a model wrote must not
+    steer it."""
+    text = json.dumps(answer) if options.json else CONTROL.sub("", words)
+    sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
     sys.stdout.flush()
 
 
 def _test(arguments: list[str]) -> int:
     """ruff check, ruff format --check, pytest: the one runner, here and in CI."""
-    ruff = [sys.executable, "-m", "ruff"]
-    steps = [[*ruff, "check", "-q", "."], [*ruff, "format", "-q", "--check", "."]]
-    steps.append([sys.executable, "-m", "pytest", *arguments])
-    return next((1 for step in steps if subprocess.run(step, cwd=ROOT).returncode), 0)
+    steps = (["ruff", "check", "-q"], ["ruff", "format", "-q", "--check"], ["pytest", *arguments])
+    runs = (subprocess.run([sys.executable, "-m", *step], cwd=ROOT, check=False) for step in steps)
+    return int(any(run.returncode for run in runs))
 
 
-def _wire(repo: "Repo") -> tuple["Chat", "Branch"]:
+def _wire(options: argparse.Namespace) -> tuple["Chat", "Branch"]:
     """How the rooms fit together."""
-    from functools import partial
-
     import patches
     from chat import ASSISTANT, Chat, Choice, Discussions
     from models import BuiltIn, Ollama
-    from repo import Index
+    from repo import Index, Repo
     from state import State, home
 
+    repo = Repo.open(options.repo)
     state = State(home(repo.root))
     built_in = BuiltIn(Index(repo), partial(patches.rewrite, repo), ASSISTANT)
     chat = Chat(repo, Choice(state, Ollama(), built_in), Discussions(state), _app_name())
     return chat, patches.Branch(repo)
 
 
-def _repo(options: argparse.Namespace) -> "Repo":
-    from repo import Repo
-
-    return Repo.open(options.repo)
-
-
 def _pack(options: argparse.Namespace) -> int:
     from chat import ASSISTANT
     from context import Identity, pack
+    from repo import Repo
 
-    repo = _repo(options)
     identity = Identity(ASSISTANT, _app_name(), "a language model", options.budget)
-    made = pack(repo, options.budget, identity, options.ask)
-    if options.json:
-        files = [{"path": f.path, "tokens": f.tokens, "form": f.form} for f in made.files]
-        _print_json(
-            {
-                "text": made.text,
-                "total_tokens": made.total_tokens,
-                "budget": made.budget_tokens,
-                "encoding": made.encoding,
-                "files": files,
-            }
-        )
-    else:
-        _print_text(made.text)
+    answer = asdict(pack(Repo.open(options.repo), options.budget, identity, options.ask))
+    answer["budget"] = answer.pop("budget_tokens")
+    _show(options, answer, answer["text"])
     return 0
 
 
 def _ask(options: argparse.Namespace) -> int:
     from shapes import Finish
 
-    repo = _repo(options)
-    chat, _ = _wire(repo)
-    reply = chat.reply(options.text, model=options.model)
+    chat, _ = _wire(options)
+    reply, parts, finish = chat.reply(options.text, model=options.model), [], Finish("incomplete")
 
-    async def run() -> tuple[str, Finish]:
-        parts, finish = [], Finish("incomplete")
+    async def listen() -> None:
+        nonlocal finish
         async for piece in reply:
             if isinstance(piece, Finish):
                 finish = piece
@@ -259,21 +235,13 @@ def _ask(options: argparse.Namespace) -> int:
                 parts.append(piece.text)
             elif piece.kind == "phase":
                 say(piece.text)
-        return "".join(parts), finish
 
-    answer, finish = asyncio.run(run())
-    if options.json:
-        _print_json(
-            {
-                "answer": answer,
-                "model": reply.speaker.name,
-                "sources": list(finish.sources or chat.sources(answer)),
-                "prompt_tokens": finish.prompt_tokens,
-                "reply_tokens": finish.reply_tokens,
-            }
-        )
-    else:
-        _print_text(answer)
+    asyncio.run(listen())
+    text = "".join(parts)
+    answer = {"answer": text, "model": reply.speaker.name}
+    answer["sources"] = list(finish.sources or chat.sources(text))
+    answer |= {"prompt_tokens": finish.prompt_tokens, "reply_tokens": finish.reply_tokens}
+    _show(options, answer, text)
     if finish.note:
         say(finish.note)
     return 0
@@ -281,9 +249,10 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _patch(options: argparse.Namespace) -> int:
     import patches
+    from repo import Repo
     from shapes import WorkbenchError
 
-    repo = _repo(options)
+    repo = Repo.open(options.repo)
     branch = patches.Branch(repo)
     if options.what in ("preview", "apply"):
         verdict = patches.preview(repo, _read_edit(options.file))
@@ -291,42 +260,35 @@ def _patch(options: argparse.Namespace) -> int:
         for change in verdict.changes:
             row = {"path": change.path, "action": change.action, "after": change.after}
             files.append(row | ({"old_path": change.old_path} if change.old_path else {}))
-        notes = [{"check": note.check, "ok": note.ok, "text": note.text} for note in verdict.notes]
-        answer = {"ok": verdict.ok, "reason": verdict.reason, "files": files, "notes": notes}
-        words = verdict.diff if verdict.ok else verdict.reason
+        answer = {"ok": verdict.ok, "reason": verdict.reason, "files": files}
+        answer["notes"] = [asdict(note) for note in verdict.notes]
+        words = verdict.diff or verdict.reason
         if verdict.ok and options.what == "apply":
-            applied = branch.apply(verdict)
-            answer |= {"branch": applied.branch, "commit": applied.commit, "base": applied.base}
-            words = f"Applied as {applied.commit[:12]} on {applied.branch}."
+            answer |= asdict(branch.apply(verdict))
+            words = f"Applied as {answer['commit']} on {answer['branch']}."
     elif options.what == "list":
         rows = branch.changes()
         answer = {"ok": True, "patches": [asdict(row) for row in rows]}
-        words = "\n".join(f"{r.commit[:12]} {r.state:8} {r.subject}" for r in rows)
+        words = "\n".join(f"{row.commit[:12]} {row.state:8} {row.subject}" for row in rows)
     else:
         steps = options.file or "1"
-        if not steps.isdigit() or not int(steps):
+        if not steps.isdecimal() or not 0 < int(steps) < 1000:
             raise WorkbenchError(f"{steps!r} is not a number of steps.", "Give 1 or more.")
-        act = {"undo": lambda: branch.undo(int(steps)), "redo": branch.redo, "keep": branch.keep}
-        moved = act[options.what]()
-        answer = {"ok": True, "branch": moved.branch, "commit": moved.commit, "base": moved.base}
-        words = f"The tree is at {moved.commit[:12]} on {moved.branch}."
-    if options.json:
-        _print_json(answer)
-    else:
-        _print_text(words)
+        moves = {"undo": partial(branch.undo, int(steps)), "redo": branch.redo, "keep": branch.keep}
+        answer = {"ok": True} | asdict(moves[options.what]())
+        words = f"The tree is at {answer['commit']} on {answer['branch']}."
+    _show(options, answer, words)
     return 0 if answer["ok"] else 1
 
 
 def _read_edit(name: str | None) -> str:
     from shapes import WorkbenchError
 
-    if not name:
-        raise WorkbenchError("No edit was given.", "Name a file, or - for standard input.")
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name or "").read_bytes()
+    except (OSError, ValueError) as error:
         raise WorkbenchError(
-            f"{name} cannot be read: {error.strerror}.", "Name a file, or - for standard input."
+            f"{name or 'No file'} cannot be read: {error}.", "Name a file, or - for standard input."
         ) from error
     return data.decode("utf-8", "surrogateescape")
 
@@ -335,7 +297,7 @@ def _later(options: argparse.Namespace) -> int:
     from shapes import WorkbenchError
 
     raise WorkbenchError(
-        f"{options.command} is not built yet.", "See CHANGELOG.md for what there is so far."
+        f"{options.command} is not built yet.", "CHANGELOG.md tells what there is."
     )
 
 
@@ -347,36 +309,34 @@ def _app_name() -> str:
 def _serve(options: argparse.Namespace) -> int:
     import errno
     import webbrowser
+    from importlib.metadata import distributions
 
     import supervisor
+    from repo import Repo
     from shapes import WorkbenchError
 
-    repo = _repo(options)
-    if not (options.host == "localhost" or options.host.startswith("127.")):
+    root = Repo.open(options.repo).root
+    if options.host != "localhost" and not options.host.startswith("127."):
         raise WorkbenchError(
             f"{options.host} is not an address of this machine alone.",
             "Workbench is for one person on one machine: leave out --host.",
         )
 
     def ready(url: str) -> None:
-        from importlib.metadata import distributions
-
         packages = len(list(distributions()))
-        say(f"{_app_name()} is at {url}  ({repo.root}, {packages} packages; Ctrl-C ends it)")
+        say(f"{_app_name()} is at {url}  ({root}, {packages} packages; Ctrl-C ends it)")
         if not options.no_browser:
             webbrowser.open(url)
 
-    command = [sys.executable, str(ROOT / "workbench.py"), "body", "--repo", str(repo.root)]
+    command = [sys.executable, str(ROOT / "workbench.py"), "body", "--repo", str(root)]
     command += ["--host", options.host, "--port", str(options.port)]
     try:
         return supervisor.run(command, ROOT, options.host, options.port, on_ready=ready, report=say)
     except OSError as error:
-        why = (
-            "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        )
+        in_use = error.errno == errno.EADDRINUSE
         raise WorkbenchError(
-            f"Port {options.port} on {options.host} {why}.",
-            f"Close what uses it, or start with --port {options.port % 65535 + 1}.",
+            f"Port {options.port} {'is in use' if in_use else f'cannot be had: {error.strerror}'}.",
+            f"Close what uses it, or start with --port {options.port % 65_535 + 1}.",
         ) from error
 
 
@@ -384,7 +344,7 @@ def _body(options: argparse.Namespace) -> int:
     from state import home, token
     from web import Control, make_app, serve
 
-    chat, branch = _wire(_repo(options))
+    chat, branch = _wire(options)
     control = Control()
     secret = token(home(chat.repo.root))
     app, desk = make_app(chat, branch, control, secret, _app_name(), options.port)
@@ -393,6 +353,7 @@ def _body(options: argparse.Namespace) -> int:
     return 0
 
 
+SERVE = "open the page (the default)"
 COMMANDS = {"serve": _serve, "body": _body, "pack": _pack, "ask": _ask, "patch": _patch}
 COMMANDS |= {"rag": _later, "upgrades": _later}
 

@@ -1,26 +1,22 @@
 """Which model speaks: the one that was chosen, else what this machine has, else the built-in.
 
 Knows nothing of discussions. Invariant: there is always a model to answer, and a choice that
-cannot be met is told, not hidden. Asked anew for every message, so that a server that was started
-or stopped meanwhile is noticed.
+cannot be met is told. Asked anew for every message, so that a server that was started or stopped
+meanwhile is noticed.
 """
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from models import BuiltIn, ModelInfo, Ollama
 from shapes import Model, WorkbenchError
 
-BUILT_IN = "built-in"
 
-
-@dataclass(frozen=True)
-class Menu:
+class Menu(NamedTuple):
     """What can be chosen now, and a sentence when something is amiss."""
 
-    names: tuple[str, ...]
+    names: list[str]
     chosen: str
-    window_tokens: int
     notice: str
 
 
@@ -32,48 +28,46 @@ class Choice:
     def __init__(
         self, settings: MutableMapping[str, object], ollama: Ollama, built_in: BuiltIn
     ) -> None:
-        self.settings = settings
-        self.ollama = ollama
-        self.built_in = built_in
+        self.settings, self.ollama, self.built_in = settings, ollama, built_in
+
+    def window(self) -> int:
+        """The window that was asked for: one size in every request to a model, because another
+        one makes Ollama load it again."""
+        asked = self.settings.get("window_tokens")
+        return asked if asked in self.WINDOWS else self.WINDOWS[-1]
 
     async def menu(self) -> Menu:
-        """Every local model, the one that would speak now, and why it is not another."""
+        """Every local model, the one that would speak now, and what is amiss with it."""
         infos, notice = await self._look()
-        names = (*(info.name for info in infos), BUILT_IN)
-        wanted = str(self.settings.get("model") or names[0])
-        if wanted not in names:
-            gone = notice or f"{wanted} is no longer among Ollama's models."
-            return Menu((*names, wanted), BUILT_IN, 0, f"{gone} The built-in engine answers.")
-        info = next((info for info in infos if info.name == wanted), None)
-        window = self._window(info) if info else self.built_in.window_tokens
-        asked = self.settings.get("window_tokens")
-        if info and isinstance(asked, int) and asked > window:
-            notice = f"{wanted} was made for {window:,} tokens: its window is that, not {asked:,}."
-        return Menu(names, wanted, window, notice)
+        names = [*infos, self.built_in.name]
+        chosen = str(self.settings.get("model") or names[0])
+        if chosen not in names:
+            notice = f"{notice or f'Ollama has no model {chosen}.'} The built-in engine answers."
+            return Menu(names, self.built_in.name, notice)
+        made_for = infos[chosen].trained_window_tokens if chosen in infos else self.window()
+        if made_for < self.window():
+            notice = f"{chosen} was made for a window of {made_for:,} tokens, and gets that."
+        return Menu(names, chosen, notice)
 
     async def speaker(self, wanted: str = "") -> tuple[Model, str]:
-        """The model to ask now, and a notice when it is not the wanted one."""
+        """The model to ask now, and a notice when it is not the chosen one. A wanted one that is
+        not there is a WorkbenchError."""
         infos, notice = await self._look()
-        name = wanted or str(self.settings.get("model") or "")
-        if name == BUILT_IN or (not name and not infos):
+        name = wanted or self.settings.get("model") or next(iter(infos), self.built_in.name)
+        if name in infos:
+            self.settings.setdefault("model", name)  # so that it is missed when it goes
+            window = min(self.window(), infos[name].trained_window_tokens)
+            return await self.ollama.chat(name, window), ""
+        if name == self.built_in.name:
             return self.built_in, ""
-        info = next((info for info in infos if not name or info.name == name), None)
-        if info is not None:
-            return await self.ollama.chat(info.name, self._window(info)), ""
-        why = notice or f"Ollama has no model {name!r}."
+        why = notice or f"Ollama has no model {name}."
         if wanted:
-            known = ", ".join(info.name for info in infos) or "none"
-            raise WorkbenchError(why, f"Its models are: {known}. Or use {BUILT_IN}.")
+            known = ", ".join([*infos, self.built_in.name])
+            raise WorkbenchError(why, f"There are: {known}.")
         return self.built_in, f"{why} The built-in engine answers instead."
 
-    async def _look(self) -> tuple[list[ModelInfo], str]:
+    async def _look(self) -> tuple[dict[str, ModelInfo], str]:
         try:
-            return await self.ollama.models(), ""
+            return {info.name: info for info in await self.ollama.models()}, ""
         except WorkbenchError as error:
-            return [], error.message
-
-    def _window(self, info: ModelInfo) -> int:
-        """One size for a model in every request: another size makes Ollama load it again."""
-        asked = self.settings.get("window_tokens")
-        window = asked if isinstance(asked, int) else self.WINDOWS[-1]
-        return min(window, info.trained_window_tokens)
+            return {}, error.message

@@ -8,14 +8,14 @@ model servers reuse only an unchanged beginning.
 
 import platform
 import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from context.tokens import count, encoding_name
-from repo import Repo
-from shapes import Form, Pack, PackedFile, SourceFile
+from repo import Index, Repo
+from shapes import Pack, PackedFile, SourceFile
 
 OWN_ROOT = Path(__file__).resolve().parent.parent
 CRASH_COURSE = Path(__file__).with_name("crash_course.md")
@@ -51,51 +51,33 @@ def pack(repo: Repo, budget_tokens: int, identity: Identity, question: str = "")
     Files are shown in full or, where the budget ends, by their path in the tree alone. With a
     question, the files that its words hit are the first to be chosen.
     """
-    paths = repo.files()
-    own = repo.root == OWN_ROOT
-    head = [_identity(repo, identity)]
-    if own:
-        head.append(CRASH_COURSE.read_text())
-    head.append("# Files\n\nEvery tracked file, by path:\n\n" + "\n".join(map(_shown, paths)))
-    text = _cut("\n\n".join(head) + "\n", budget_tokens - count(_foot(0, budget_tokens)))
+    paths, changes = repo.files(), repo.change_counts()
+    parts = [_identity(repo, identity)]
+    if repo.root == OWN_ROOT:
+        parts.append(CRASH_COURSE.read_text())
+    parts.append(
+        "# Files\n\nEvery tracked file, by path:\n\n" + "\n".join(map(_shown, paths)) + "\n"
+    )
+    foot = count(_foot(budget_tokens, budget_tokens))
+    head = _cut("\n\n".join(parts), budget_tokens - foot)
 
-    changes = repo.change_counts()
     chosen: dict[str, tuple[str, int]] = {}
-    used = count(text) + count(_foot(budget_tokens, budget_tokens))
+    room = budget_tokens - count(head) - foot
     for path in _by_worth(repo, paths, changes, question):
         file = repo.text(path)
-        if file is None or _generated(file):
-            continue
-        block = _block(file)
-        size = count(block)
-        # a joint between blocks can cost a token more than its sides
-        if used + size + 1 <= budget_tokens:
-            chosen[path] = block, size
-            used += size + 1
-
-    def whole(order: list[str]) -> str:
-        body = "".join(chosen[path][0] for path in order)
-        return _with_foot(text + body, budget_tokens)
-
+        if file and not _generated(file):
+            block = _block(file)
+            size = count(block) + 1  # a joint between blocks can cost a token
+            if size <= room:
+                chosen[path], room = (block, size), room - size
     order = sorted(chosen, key=lambda path: (changes[path], path))
-    final = whole(order)
-    while count(final) > budget_tokens and order:  # counted again on the text itself
-        del chosen[order.pop(0)]
-        final = whole(order)
-    final = _cut(final, budget_tokens)
-    return Pack(
-        final,
-        count(final),
-        budget_tokens,
-        encoding_name(),
-        tuple(_manifest(paths, chosen)),
-    )
-
-
-def _manifest(paths: list[str], chosen: dict[str, tuple[str, int]]) -> Iterable[PackedFile]:
+    text = _with_foot(head + "".join(chosen[path][0] for path in order), budget_tokens)
+    text = _cut(text, budget_tokens)  # counted again, on the text itself
+    files = []
     for path in paths:
-        form: Form = "full" if path in chosen else "path"
-        yield PackedFile(_shown(path), chosen[path][1] if path in chosen else count(path), form)
+        form, size = ("full", chosen[path][1]) if path in chosen else ("path", count(path))
+        files.append(PackedFile(_shown(path), size, form))
+    return Pack(text, count(text), budget_tokens, encoding_name(), tuple(files))
 
 
 def _identity(repo: Repo, identity: Identity) -> str:
@@ -109,24 +91,13 @@ def _identity(repo: Repo, identity: Identity) -> str:
 
 def _by_worth(repo: Repo, paths: list[str], changes: Counter[str], question: str) -> list[str]:
     """Which file to take first: hits of the question, then code, prose, the rest, then tests."""
-    hits: list[str] = []
-    if question:
-        from repo import Index
-
-        hits = [place.path for place in Index(repo).search(question, limit=20)]
+    hits = [place.path for place in Index(repo).search(question, 20)] if question else []
 
     def key(path: str) -> tuple[int, int, int, str]:
-        kind = PurePosixPath(path).suffix.lower()
-        rank = 0 if kind in CODE else 1 if kind in PROSE else 2
-        if path.lower().startswith("readme"):
-            rank = 0
-        test = any("test" in part or "bench" in part for part in path.lower().split("/"))
-        return (
-            hits.index(path) if path in hits else len(hits),
-            rank + 3 * test,
-            -changes[path],
-            path,
-        )
+        low, suffix = path.lower(), PurePosixPath(path).suffix.lower()
+        rank = 0 if suffix in CODE or low.startswith("readme") else 1 if suffix in PROSE else 2
+        rank += 3 * any("test" in part or "bench" in part for part in low.split("/"))
+        return hits.index(path) if path in hits else len(hits), rank, -changes[path], path
 
     return sorted(paths, key=key)
 
@@ -152,16 +123,15 @@ def _foot(used: int, budget: int) -> str:
 
 
 def _with_foot(text: str, budget: int) -> str:
-    """`text` and a last line that tells its own size. It is settled by counting again until the
-    figure stays, which it does as soon as the number of digits is right."""
+    """`text` and a last line that tells the size of the whole, itself included: counted again
+    until the figure stays. Where two figures of other lengths take turns, one more line ends it."""
     used = count(text)
-    for _ in range(8):
+    for _ in range(4):
         whole = text + _foot(used, budget)
-        size = count(whole)
-        if size == used:
+        if count(whole) == used:
             return whole
-        used = size
-    return text
+        used = count(whole)
+    return _with_foot(text + "\n", budget)
 
 
 def _cut(text: str, budget: int) -> str:
@@ -169,13 +139,5 @@ def _cut(text: str, budget: int) -> str:
     if count(text) <= budget:
         return text
     lines = text.splitlines(keepends=True)
-    return "".join(lines[: _most(lambda n: count("".join(lines[:n])) <= budget, len(lines))])
-
-
-def _most(fits: Callable[[int], bool], high: int) -> int:
-    """The greatest n up to `high` that fits, by halving."""
-    low = 0
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
+    keep = bisect_right(range(len(lines)), budget, key=lambda n: count("".join(lines[: n + 1])))
+    return "".join(lines[:keep])

@@ -7,14 +7,14 @@ process only, because hostile source can end libcst with a crash.
 import re
 
 from patches.child import call
-from patches.fit import Refused, fit
+from patches.fit import Fitted, fit
 from patches.read import find
 from patches.unified import canonical
 from repo import Repo
-from shapes import Change, Note, Verdict, WorkbenchError
+from shapes import Note, Verdict, WorkbenchError
 
 FOREIGN = re.compile(r"^[ \t]*(?:from|import)[ \t]+(fastapi|jinja2|sqlalchemy)\b", re.M)
-KEEPERS = re.compile(r"(supervisor/.*|workbench\.py)")
+GUARDIAN = re.compile(r"supervisor/|workbench\.py$")
 
 
 def preview(repo: Repo, text: str) -> Verdict:
@@ -25,75 +25,70 @@ def preview(repo: Repo, text: str) -> Verdict:
         return Verdict(
             False, "There is no edit in this text. Send a unified diff: ---, +++, then @@ hunks."
         )
-    changes: list[Change] = []
     notes: list[Note] = []
     try:
-        changes, notes = fit(repo, edits)
-        before = {change.path: _before(repo, change) for change in changes}
-        notes += _parses(changes, before)
-    except (Refused, WorkbenchError) as error:
+        fitted = fit(repo, edits)
+        notes += [each.note for each in fitted]
+        notes += _parses(fitted)
+    except WorkbenchError as error:
         return Verdict(False, str(error), (), tuple(notes))
-    notes += _house_rules(changes, before)
-    diff = "".join(canonical(change, before[change.path]) for change in changes)
-    return Verdict(True, "", tuple(changes), tuple(notes), diff)
+    notes += _house_rules(fitted)
+    diff = "".join(canonical(each.change, each.before) for each in fitted)
+    return Verdict(True, "", tuple(each.change for each in fitted), tuple(notes), diff)
 
 
-def _before(repo: Repo, change: Change) -> str:
-    file = None if change.action == "create" else repo.text(change.old_path or change.path)
-    return file.text if file else ""
-
-
-def _parses(changes: list[Change], before: dict[str, str]) -> list[Note]:
+def _parses(fitted: list[Fitted]) -> list[Note]:
     """Every changed Python file must parse, unless it did not before."""
-    sources = {c.path: c.after for c in changes if c.path.endswith(".py") and c.after is not None}
-    if not sources:
+    python = [f for f in fitted if f.change.path.endswith(".py") and f.change.after is not None]
+    if not python:
         return []
-    older = {path: before[path] for path in sources if before[path]}
-    faults = call("patches.check:faults", {"after": sources, "before": older})
-    for path, fault in faults["after"].items():
-        if not older.get(path) or path not in faults["before"]:
-            raise Refused(
-                f"{path} would not parse: {fault}", "Send the edit again with this mended."
+    sources = [(f.change.path, f.change.after, f.change.encoding) for f in python]
+    sources += [(f.change.path, f.before, f.change.encoding) for f in python]
+    found = call("patches.check:faults", sources)
+    broken = []
+    for each, fault, fault_before in zip(python, found, found[len(python) :]):
+        if fault and not fault_before:
+            raise WorkbenchError(
+                f"{each.change.path} would not parse: {fault}",
+                "Send the edit again with this mended.",
             )
-    broken = [path for path in faults["after"]]
-    if broken:
-        return [Note("parses", False, f"{path} does not parse, as before") for path in broken]
-    return [Note("parses", True, ", ".join(sources))]
+        if fault:
+            broken.append(Note("parses", False, f"{each.change.path} does not parse, as before"))
+    return broken or [Note("parses", True, ", ".join(each.change.path for each in python))]
 
 
-def faults(groups: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """The first fault of each source that has one; runs in the child. `compile` goes first: it
-    refuses with an exception what would end libcst with a crash."""
+def faults(sources: list[tuple[str, str, str]]) -> list[str]:
+    """The first fault of each (path, text, encoding), or "". Runs in the child. `compile` goes
+    first: it refuses with an exception what would end libcst with a crash."""
     import libcst
 
-    found: dict[str, dict[str, str]] = {name: {} for name in groups}
-    for name, sources in groups.items():
-        for path, text in sources.items():
-            try:
-                compile(text.encode("utf-8"), path, "exec", dont_inherit=True)
-                libcst.parse_module(text)
-            except SyntaxError as error:
-                line = (error.text or "").rstrip("\n").expandtabs(1)
-                caret = " " * max((error.offset or 1) - 1, 0) + "^"
-                place = f"{path}:{error.lineno}:{error.offset}: {error.msg}"
-                found[name][path] = f"{place}\n{line}\n{caret}"
-            except (ValueError, RecursionError, MemoryError, libcst.ParserSyntaxError) as error:
-                found[name][path] = (
-                    f"{path}: {str(error).splitlines()[0] if str(error) else 'too deep'}"
-                )
+    found = []
+    for path, text, encoding in sources:
+        fault = ""
+        try:
+            data = text.encode(encoding)
+            compile(data, path, "exec", dont_inherit=True)
+            libcst.parse_module(data)
+        except SyntaxError as error:
+            line = (error.text or "").rstrip("\n").expandtabs(1)
+            caret = " " * max((error.offset or 1) - 1, 0) + "^"
+            fault = f"{path}:{error.lineno}:{error.offset}: {error.msg}\n{line}\n{caret}"
+        except (ValueError, RecursionError, MemoryError, libcst.ParserSyntaxError) as error:
+            fault = f"{path}: {str(error).partition(chr(10))[0] or 'too deep'}"
+        found.append(fault)
     return found
 
 
-def _house_rules(changes: list[Change], before: dict[str, str]) -> list[Note]:
+def _house_rules(fitted: list[Fitted]) -> list[Note]:
     """What is allowed, and is to be pointed at."""
     notes = []
-    for change in changes:
-        was = set(FOREIGN.findall(before[change.path]))
-        new = sorted(set(FOREIGN.findall(change.after or "")) - was)
-        if change.path.endswith(".py") and new:
-            text = f"{change.path} would import {', '.join(new)}: FastHTML is neither."
+    for each in fitted:
+        path, after = each.change.path, each.change.after or ""
+        new = sorted(set(FOREIGN.findall(after)) - set(FOREIGN.findall(each.before)))
+        if path.endswith(".py") and new:
+            text = f"{path} would import {', '.join(new)}: FastHTML is neither."
             notes.append(Note("house rule", False, text))
-        if KEEPERS.fullmatch(change.path) or KEEPERS.fullmatch(change.old_path or ""):
-            text = f"{change.path} guards the rest: read this change twice."
+        if GUARDIAN.match(path) or GUARDIAN.match(each.change.old_path or ""):
+            text = f"{path} guards the rest: read this change twice."
             notes.append(Note("guardian", False, text))
     return notes

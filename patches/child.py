@@ -42,7 +42,7 @@ def call(target: str, payload: object, timeout_s: int = 20) -> object:
 def _failed(target: str, why: str) -> WorkbenchError:
     return WorkbenchError(
         f"Reading this source with {target.partition(':')[2]} {why}.",
-        "It is too deeply nested or too large to be checked: make it simpler.",
+        "It is too deeply nested or too large: make it simpler, or name a smaller folder or file.",
     )
 
 

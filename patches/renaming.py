@@ -2,8 +2,8 @@
 
 libcst's RenameCommand drops `as` names and follows neither relative imports nor re-exports, so this
 takes scopes from libcst and edits bytes. Invariant: a name changes only where it leads to the
-definition; a method of an object of unknown type only where nothing else can be called so, and
-`guessed` tells where.
+definition. A method of an object of unknown type changes only where nothing else that is known is
+called so, and a remark tells where.
 """
 
 import ast
@@ -11,218 +11,148 @@ import builtins
 import io
 import keyword
 import re
-import socket
 import subprocess
-import sys
 import threading
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import libcst as cst
 import libcst.matchers as m
-from libcst.helpers import ModuleNameAndPackage, get_full_name_for_node
+from libcst.helpers import (
+    ModuleNameAndPackage,
+    calculate_module_and_package,
+    get_absolute_module_from_package,
+    get_absolute_module_from_package_for_import,
+)
 from libcst.metadata import ByteSpanPositionProvider, FullyQualifiedNameProvider, MetadataWrapper
 
 from shapes import WorkbenchError
 
 # A method called like one of theirs may well be theirs.
-COMMON = (str, bytes, list, dict, set, re.Pattern, io.TextIOWrapper, socket.socket)
-COMMON += (subprocess.Popen, threading.Thread, threading.Event)
-MOST_LINKS = 200
+COMMON = (str, bytes, list, dict, set, Path, re.Pattern, io.TextIOWrapper)
+COMMON += (subprocess.Popen, threading.Thread)
+MOST_NAMES = 200
+MINE = m.Name("self") | m.Name("cls") | m.Call(m.Name("super"))
+ALL = m.AssignTarget(m.Name("__all__")) | m.AugAssign(m.Name("__all__"))
 
 
-def module_of(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+def refused(name: str, why: str) -> WorkbenchError:
+    hint = "Choose another name, or say which is meant: Class.method, or `in FILE`."
+    return WorkbenchError(f"`{name}` cannot be used: {why}.", hint)
 
 
-def package_of(path: str) -> str:
-    return path.rpartition("/")[0].replace("/", ".")
+def module_of(path: str) -> ModuleNameAndPackage:
+    """The names of a file's module and package; modules begin in a folder `src`."""
+    return calculate_module_and_package("src" if path.startswith("src/") else "", path)
 
 
-class Names:
-    """Where a dotted name leads: through imports, re-exports and base classes."""
-
-    def __init__(self, paths: list[str], bodies: dict[str, str]) -> None:
-        self.modules = tuple(f"{module_of(path)}." for path in paths)
-        self.assigned: set[str] = set()  # attributes that something is assigned to
-        self._links: dict[str, set[str]] = defaultdict(set)
-        self._reached: dict[str, set[str]] = {}
-        for path in paths:
-            folders = path.split("/")[:-1]
-            for depth in range(1, len(folders) + 1):
-                # a folder that is no package can be on sys.path
-                name = ".".join(module_of(path).split(".")[depth:])
-                package = "/".join([*folders[:depth], "__init__.py"]) in paths
-                if name and not package and name.split(".")[0] not in sys.stdlib_module_names:
-                    self._links[name].add(module_of(path))
-        for path, body in bodies.items():
-            try:
-                nodes = list(ast.walk(ast.parse(body)))
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                continue  # the caller names it
-            for node in nodes:
-                self._learn(path, node)
-
-    def _learn(self, path: str, node: ast.AST) -> None:
-        module, found = module_of(path), []
+def _links(path: str, body: str) -> Iterator[tuple[str, str]]:
+    """(name, what it stands for), by imports and base classes."""
+    where = module_of(path)
+    for node in ast.walk(ast.parse(body)):
         match node:
-            case ast.Attribute(attr=name, ctx=ast.Store()):
-                self.assigned.add(name)
             case ast.Import(names=names):
-                tops = [alias.name.partition(".")[0] for alias in names]
-                found = [(a.asname or t, a.name if a.asname else t) for a, t in zip(names, tops)]
-            case ast.ImportFrom(names=names, module=name, level=level):
-                source = source_of(path, name, level)
-                found = [(a.asname or a.name, f"{source}.{a.name}") for a in names]
-                if names[0].name == "*":
-                    self._links[module].add(source)
+                yield from ((f"{where.name}.{a.asname or a.name}", a.name) for a in names)
+            case ast.ImportFrom(names=names, module=module, level=level):
+                source = get_absolute_module_from_package(where.package, module, level)
+                for a in names:
+                    name = f"{where.name}.{a.asname or a.name}"
+                    yield (where.name, source) if a.name == "*" else (name, f"{source}.{a.name}")
             case ast.ClassDef(name=name, bases=bases):
-                found = [(name, f"{module}.{ast.unparse(base)}") for base in bases]
-        for name, to in found:
-            self._links[f"{module}.{name}"].add(to)
-
-    def reach(self, name: str) -> set[str]:
-        """The name itself and all that it may lead to."""
-        if name not in self._reached:
-            seen, waiting = {name}, [name]
-            while waiting and len(seen) < MOST_LINKS:  # re-exports can be circular
-                parts = waiting.pop(0).split(".")
-                for end in range(1, len(parts) + 1):
-                    links = self._links.get(".".join(parts[:end]), ())
-                    new = {".".join([to, *parts[end:]]) for to in links} - seen
-                    seen |= new
-                    waiting += new
-            self._reached[name] = seen
-        return self._reached[name]
+                yield from (
+                    (f"{where.name}.{name}", f"{where.name}.{ast.unparse(base)}") for base in bases
+                )
 
 
-def source_of(path: str, module: str | None, level: int) -> str:
-    """The module that `from <level dots><module> import` reads."""
-    parts = path.split("/")[:-level] if level else []
-    return ".".join([*parts, module] if module else parts)
-
-
-def the_one(name: str, found: list, places: Iterable[str]) -> object:
-    """What is found, if it is one; WorkbenchError when there are none or several."""
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise WorkbenchError(
-            f"`{name}` is defined in several places: {', '.join(places)}.",
-            "Say which one: add `in FILE`, or write Class.method.",
-        )
-    raise WorkbenchError(
-        f"No definition of `{name}` is found there.", "Check the spelling and the file."
-    )
-
-
-class Rename:
+class Rename(cst.CSTVisitor):
     """Called with each file's path and tree, it gives the file's new text."""
-
-    def __init__(self, old: str, new: str, names: Names, definitions: list[dict]) -> None:
-        if not new.isidentifier() or keyword.iskeyword(new) or hasattr(builtins, new):
-            raise WorkbenchError(
-                f"`{new}` cannot be the name: it is Python's own, or no identifier.",
-                "Choose a name of letters, digits and underscores.",
-            )
-        self.old, self.new, self.names = old.rpartition(".")[2], new, names
-        known = {f"{module_of(each['path'])}.{each['qualname']}": each for each in definitions}
-        families: list[set[str]] = []  # a method and its overrides change together
-        for name in known:
-            near = [
-                family
-                for family in families
-                if family & names.reach(name) or any(name in names.reach(each) for each in family)
-            ]
-            families = [each for each in families if each not in near] + [{name}.union(*near)]
-        wanted = [each for each in families if any(known[name]["wanted"] for name in each)]
-        places = [f"{each['path']}:{each['line']}" for each in definitions]
-        self.targets: set[str] = the_one(old, wanted, places)
-        self.others = known.keys() - self.targets
-        self.paths = {known[name]["path"] for name in self.targets}
-        inner = {known[name]["kind"] for name in self.targets if "." in known[name]["qualname"]}
-        if "variable" in inner:
-            raise WorkbenchError(
-                f"`{old}` is a field of a class: its uses cannot be told from other attributes.",
-                "Functions, classes, methods and variables of a module can be renamed.",
-            )
-        self.is_method = "method" in inner
-        common = self.old in names.assigned or any(hasattr(kind, self.old) for kind in COMMON)
-        self.can_guess = self.is_method and not self.others and not common
-        self.guessed: list[str] = []
-
-    def leads(self, name: str) -> bool:
-        return name not in self.others and not self.targets.isdisjoint(self.names.reach(name))
-
-    def is_ours(self, name: str) -> bool:
-        return any(each.startswith(self.names.modules) for each in self.names.reach(name))
-
-    def __call__(self, path: str, tree: cst.Module) -> str:
-        package = package_of(path)
-        cache = {FullyQualifiedNameProvider: ModuleNameAndPackage(module_of(path), package)}
-        uses = _Uses(self, path)
-        MetadataWrapper(tree, unsafe_skip_copy=True, cache=cache).visit(uses)
-        data = tree.code.encode()
-
-        def at(start: int) -> str:
-            line = data.count(b"\n", 0, start) + 1
-            return f"{path}:{line}"
-
-        if uses.edits and uses.clash is not None:
-            raise WorkbenchError(
-                f"`{self.new}` is already used in {at(uses.clash)}.", "Choose another name."
-            )
-        self.guessed += map(at, uses.guesses)
-        for start, (end, text) in sorted(uses.edits.items(), reverse=True):
-            data = data[:start] + text.encode() + data[end:]
-        return data.decode()
-
-
-class _Uses(cst.CSTVisitor):
-    """The places in one file to edit: byte offset -> (end, new text)."""
 
     METADATA_DEPENDENCIES = (ByteSpanPositionProvider, FullyQualifiedNameProvider)
 
-    def __init__(self, rename: Rename, path: str) -> None:
+    def __init__(
+        self, old: str, new: str, paths: list[str], bodies: dict[str, str], definitions: list[dict]
+    ) -> None:
         super().__init__()
-        self.rename, self.path, self.old = rename, path, rename.old
-        self.here = f"{module_of(path)}.{rename.old}"
-        self.edits: dict[int, tuple[int, str]] = {}
-        self.guesses: list[int] = []
-        self.clash: int | None = None
-        self.classes: list[str] = []
+        if not new.isidentifier() or keyword.iskeyword(new) or hasattr(builtins, new):
+            raise refused(new, "it is Python's own, or no identifier")
+        self.old, self.new = old.rpartition(".")[2], new
+        self.modules = tuple(f"{module_of(path).name}." for path in paths)
+        self.links: set[tuple[str, str]] = set()
+        for path, body in bodies.items():
+            try:
+                self.links.update(_links(path, body))
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue  # the caller names it
+        known = {f"{module_of(each['path']).name}.{each['qualname']}": each for each in definitions}
+        wanted = [name for name in known if known[name]["wanted"]]
+        family = set(wanted[:1])
+        self.is_method = known[wanted[0]]["kind"] == "method"
+        while near := {
+            name
+            for name in known.keys() - family
+            if self.is_method and (name in self.reach(family) or family & self.reach({name}))
+        }:
+            family |= near  # a method and its overrides change together
+        if not family.issuperset(wanted):
+            raise refused(old, f"several are called so: {', '.join(wanted)}")
+        self.paths = {known[name]["path"] for name in family}
+        others = known.keys() - family
+        self.ours, self.others = self.reach(family, others), self.reach(others, family)
+        self.is_only = not others and not any(hasattr(kind, self.old) for kind in COMMON)
+        self.unsure: list[str] = []
+
+    def reach(self, names: Collection[str], stop: Collection[str] = ()) -> set[str]:
+        """The names and all that stand for them."""
+        seen: set[str] = set()
+        new = set(names)
+        while new and len(seen) < MOST_NAMES:  # re-exports can be circular
+            seen |= new
+            new = {
+                link + name.removeprefix(source)
+                for link, source in self.links
+                for name in new
+                if f"{name}.".startswith(f"{source}.")
+            } - seen.union(stop)
+        return seen
+
+    def __call__(self, path: str, tree: cst.Module) -> str:
+        self.path, self.where, self.data = path, module_of(path), tree.code.encode()
+        self.here = f"{self.where.name}.{self.old}"
+        self.spans: set[tuple[int, int]] = set()
         self.labels: set[cst.CSTNode | None] = set()  # attributes and keywords: in no scope
+        self.classes: list[set[str]] = []
+        self.is_taken = False
+        cache = {FullyQualifiedNameProvider: self.where}
+        MetadataWrapper(tree, unsafe_skip_copy=True, cache=cache).visit(self)
+        if self.spans and self.is_taken:
+            raise refused(self.new, f"it is already used in {path}")
+        data = self.data
+        for start, end in sorted(self.spans, reverse=True):
+            new = data[start:end].replace(self.old.encode(), self.new.encode())
+            data = data[:start] + new + data[end:]
+        return data.decode()
 
-    def start(self, node: cst.CSTNode) -> int:
-        return self.get_metadata(ByteSpanPositionProvider, node).start
-
-    def edit(self, node: cst.Name | cst.SimpleString) -> None:
-        text = re.sub(rf"(?<![\w.]){self.old}\b", self.rename.new, node.value)
-        length = self.get_metadata(ByteSpanPositionProvider, node).length
-        self.edits[self.start(node)] = (self.start(node) + length, text)
-
-    def edit_strings(self, nodes: Iterable[cst.CSTNode]) -> None:
-        if not self.rename.is_method and self.rename.leads(self.here):
-            for node in nodes:
-                self.edit(node)
+    def edit(self, node: cst.CSTNode) -> int:
+        span = self.get_metadata(ByteSpanPositionProvider, node)
+        self.spans.add((span.start, span.start + span.length))
+        return self.data.count(b"\n", 0, span.start) + 1
 
     def meanings(self, node: cst.CSTNode) -> set[str]:
         found = self.get_metadata(FullyQualifiedNameProvider, node, set())
         return {each.name.replace("<locals>.", "") for each in found}
 
+    def leads(self, found: set[str]) -> bool:
+        ours = found & self.ours
+        if ours and (ours != found or ours & self.others):
+            raise refused(self.old, f"in {self.path} it can be one of several things")
+        return bool(ours)
+
     def visit_Name(self, node: cst.Name) -> None:
-        is_label = node in self.labels
-        if node.value == self.rename.new and (self.rename.is_method or not is_label):
-            self.clash = self.start(node)
-        elif node.value == self.old and not is_label:
+        if node.value == self.new and (self.is_method or node not in self.labels):
+            self.is_taken = True
+        elif node.value == self.old and node not in self.labels:
             # what no scope of the file defines comes by a star import, if from anywhere
-            leads = {self.rename.leads(name) for name in self.meanings(node) or {self.here}}
-            if len(leads) > 1:
-                raise WorkbenchError(
-                    f"In {self.path} `{self.old}` can be one of several things.",
-                    "Change that file by hand first.",
-                )
-            if True in leads:
+            if self.leads(self.meanings(node) or {self.here}):
                 self.edit(node)
 
     def visit_Attribute(self, node: cst.Attribute) -> None:
@@ -230,18 +160,19 @@ class _Uses(cst.CSTVisitor):
         if node.attr.value != self.old:
             return
         found = self.meanings(node)
-        mine = m.Name("self") | m.Name("cls") | m.Call(m.Name("super"))
-        is_mine = bool(self.classes) and m.matches(node.value, mine)
+        is_mine = self.classes and m.matches(node.value, MINE)
         if is_mine:
-            found = {".".join([module_of(self.path), *self.classes, self.old])}
-        if any(map(self.rename.leads, found)):
+            found = {f"{name}.{self.old}" for name in self.classes[-1]}
+        if self.leads(found):
             self.edit(node.attr)
-        elif self.rename.can_guess and not is_mine and all(map(self.rename.is_ours, found)):
-            self.edit(node.attr)
-            self.guesses.append(self.start(node.attr))
+        elif is_mine:
+            self.is_only = False
+        elif self.is_method and not found & self.others:
+            if all(name.startswith(self.modules) for name in found):
+                self.unsure.append(f"{self.path}:{self.edit(node.attr)}")
 
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
-        self.classes.append(node.name.value)
+        self.classes.append(self.meanings(node))
 
     def leave_ClassDef(self, original_node: cst.ClassDef) -> None:
         self.classes.pop()
@@ -252,42 +183,36 @@ class _Uses(cst.CSTVisitor):
     def visit_MatchKeywordElement(self, node: cst.MatchKeywordElement) -> None:
         self.labels.add(node.key)
 
-    def visit_Nonlocal(self, node: cst.Nonlocal) -> bool:
-        return False
-
-    def visit_Import(self, node: cst.Import) -> bool:
-        self.visit_aliases(node.names, "")
+    def visit_Import(self, node: cst.Import | cst.ImportFrom) -> bool:
+        self.is_taken |= bool(m.findall(node, m.Name(self.new)))
         return False
 
     def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
-        name = get_full_name_for_node(node.module) if node.module else None
-        if not isinstance(node.names, cst.ImportStar):
-            self.visit_aliases(node.names, source_of(self.path, name, len(node.relative)))
-        return False
-
-    def visit_aliases(self, aliases: Iterable[cst.ImportAlias], source: str) -> None:
-        for alias in aliases:
-            name, bound = alias.evaluated_name, alias.evaluated_alias
-            if (bound or name) == self.rename.new:
-                self.clash = self.start(alias)
-            if name == self.old and self.rename.leads(f"{source}.{name}"):
+        source = get_absolute_module_from_package_for_import(self.where.package, node)
+        for alias in m.findall(node, m.ImportAlias(m.Name(self.old))):
+            if self.leads({f"{source}.{self.old}"}):
                 self.edit(alias.name)
-                if bound == name:
+                if alias.evaluated_alias == self.old:
                     self.edit(alias.asname.name)
+        return self.visit_Import(node)
 
-    def visit_Assign(self, node: cst.Assign) -> None:
-        if m.matches(node, m.Assign(targets=[m.AssignTarget(m.Name("__all__"))])):
-            self.edit_strings(m.findall(node.value, m.SimpleString()))
+    def visit_Assign(self, node: cst.Assign | cst.AugAssign) -> None:
+        if m.findall(node, ALL) and self.here in self.ours:
+            for text in m.findall(node, m.SimpleString()):
+                if text.evaluated_value == self.old:
+                    self.edit(text)
 
-    def visit_AugAssign(self, node: cst.AugAssign) -> None:
-        if m.matches(node.target, m.Name("__all__")):
-            self.edit_strings(m.findall(node.value, m.SimpleString()))
+    visit_AugAssign = visit_Assign
 
-    def visit_Annotation(self, node: cst.Annotation) -> None:
-        literal = m.Name("Literal") | m.Attribute(attr=m.Name("Literal"))
-        data = {
-            text
-            for each in m.findall(node, m.Subscript(value=literal))
-            for text in m.findall(each, m.SimpleString())
-        }
-        self.edit_strings(set(m.findall(node, m.SimpleString())) - data)
+    def remarks(self, changed: Collection[str]) -> list[str]:
+        """What a person should know; WorkbenchError when the rename is not to be trusted."""
+        if not self.paths <= changed:
+            raise refused(self.old, f"{', '.join(self.paths - changed)} cannot be changed")
+        if not self.unsure:
+            return []
+        uses = f"on objects of unknown type: {', '.join(self.unsure)}"
+        if not self.is_only:
+            raise refused(
+                self.old, f"others have a method or field of that name, and it is used {uses}"
+            )
+        return [f"Taken for it, as nothing else here is called so, {uses}."]

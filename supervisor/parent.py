@@ -14,6 +14,7 @@ import html
 import json
 import os
 import py_compile
+import re
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WATCHED = (".py", ".css", ".js")
+WATCHED = re.compile(r"[^.].*\.(py|css|js)")
 PRUNED = {"node_modules", "__pycache__", "tests", "benchmarks"}
 POLL_S = 0.3  # a tree that is the same twice in a row is done changing
 STOP_S = 5.0  # for bodies to finish
@@ -67,8 +68,8 @@ def read_tree(root: Path) -> Tree:
     tree = {}
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name[0] != "." and name not in PRUNED]
-        for path in (Path(folder, name) for name in names if name[0] != "."):
-            if path.suffix in WATCHED and path.is_file():
+        for path in (Path(folder, name) for name in names if WATCHED.fullmatch(name)):
+            if path.is_file():
                 tree[str(path.relative_to(root))] = path.read_bytes()
     return tree
 
@@ -80,8 +81,7 @@ def check_syntax(path: Path) -> None:
     try:
         py_compile.compile(str(path), doraise=True, invalidation_mode=mode)
     except py_compile.PyCompileError as error:
-        told = "".join(traceback.format_exception_only(error.exc_value))
-        raise ValueError(f"{path}:\n{told}") from error
+        raise ValueError(f"{path}:\n{error}") from error
 
 
 class Child:
@@ -180,7 +180,7 @@ class _Parent:
             if child is self.next:
                 life.cancel()
             else:
-                child.tell(drain={"stop": True})
+                child.writer.write_eof()
         self.live = self.next = None
         if self.lives:
             await asyncio.wait(self.lives.values(), timeout=STOP_S)
@@ -251,28 +251,28 @@ class _Parent:
         finally:
             ended = await child.end()
             del self.lives[child]
+        if child not in (self.live, self.next):
+            return
         why = why or ended
+        words = f"{why}\n{child.words.decode(errors='replace')}".replace(f"{self.root}/", "")
         if child is self.live:
             self.live = None
             self.say(f"The body is gone: {why}")
-        elif child is self.next:
+        else:
             self.next = None
             self.say(f"The new version did not wake: {why}")
-            words = f"{why}\n{child.words.decode(errors='replace')}".replace(f"{self.root}/", "")
             if self.live:
                 about = {"stage": child.stage, "error": words, "paths": child.changed}
                 self.live.tell(failed=about)
                 return
             self.trouble = words
             self.loop.add_reader(self.listener, self.admit)
-        else:
-            return
         self.loop.call_later(min(10.0, self.falls / 2), self.asked.set)
         self.falls += 1
 
     def swap(self, child: Child) -> None:
         if self.live:
-            self.live.tell(drain={"stop": False})
+            self.live.tell(drain=True)
             self.falls = 0
         self.live, self.next = child, None
         if self.on_ready:

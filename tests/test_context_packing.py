@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from context import Identity, count, encoding_name, pack
+from context import Identity, count, encoding_name, pack, packing
 from repo import Repo
 from tests.conftest import run_git
 
@@ -111,3 +111,11 @@ def test_any_names_and_bytes_pack_to_an_exact_count(
     made = pack(Repo.open(root), budget, WHO)
     assert count(made.text) == made.total_tokens <= budget
     made.text.encode()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1_200), st.integers(1, 2_400))
+def test_the_last_line_tells_the_true_size(words: int, budget: int) -> None:
+    """# G4: also where the number of digits changes."""
+    text = packing._with_foot("word " * words, budget)
+    assert f": {count(text):,} of" in text.splitlines()[-1]

@@ -41,10 +41,9 @@ RETITLED = """The heading of the home page becomes a greeting.
 --- a/web/views.py
 +++ b/web/views.py
 @@ -1,3 +1,3 @@
--            H1(desk.title),
-+            H1("Hello from the new body"),
-             P(
-                 f"{plural(len(files), 'file')} of ",
+-        c.H1(desk.title),
++        c.H1("Hello from the new body"),
+         c.P(f"{files} of ", c.Strong(repo.name), f" on branch {branch}. {mine}"),
 ```
 
 That is all.
@@ -205,7 +204,7 @@ def test_a_patch_that_breaks_at_import_is_taken_back_and_the_page_answers_throug
         card.get_by_role("button", name="Apply").click()
         expect(card.locator(".badge.failed")).to_be_visible()
     assert poll.failed == [] and poll.count > 5
-    expect(card.locator(".traceback")).to_contain_text("boom at import")
+    expect(card.locator(".reason")).to_contain_text("boom at import")
     assert tree(program) == before and bench.body() == body
     ollama.say("Sorry, I have no better idea.")
     card.get_by_role("button", name="Ask for another try").click()
@@ -236,7 +235,7 @@ def test_a_file_saved_by_hand_is_served_and_a_broken_one_is_not(
     views = program / "web" / "views.py"
     good = views.read_text()
     body = bench.body()
-    views.write_text(good.replace("def home_view(", "def home_view(("))
+    views.write_text(good.replace("def home(", "def home(("))
     told = page.locator(".message.system")
     expect(told).to_contain_text("web/views.py")
     expect(told).to_contain_text("^")

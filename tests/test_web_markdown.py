@@ -61,6 +61,13 @@ def test_a_place_in_an_answer_links_to_its_line() -> None:
     assert text_of(shown) == "See web/app.py:12, README.md:3, unknown.py:4 and 10:30.\n"
 
 
+def test_a_name_with_double_underscores_stays_a_name() -> None:
+    markdown = Markdown(lambda: {"pkg/__init__.py"})
+    shown = markdown.html("In pkg/__init__.py:3 __all__ is *set* and _that_ **is** it.")
+    assert '<a href="/source/pkg/__init__.py?line=3#L3"' in shown
+    assert "__all__ is <em>set</em> and <em>that</em> <strong>is</strong>" in shown
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab \t\n<>&\"'\\{}()[]#*`~é漢\u2028=:;def"), max_size=80))
 def test_highlighted_code_keeps_its_exact_text(code: str) -> None:

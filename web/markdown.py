@@ -14,6 +14,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline, emphasis
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from pygments import highlight
@@ -63,6 +64,7 @@ class Markdown:
         self.known = known
         self.parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
         self.parser.disable(["image"])
+        self.parser.inline.ruler.at("emphasis", _emphasis)
         self.parser.core.ruler.push("place_links", self._link_places)
         self.parser.add_render_rule("fence", _fence)
         self.parser.add_render_rule("code_block", _fence)
@@ -78,14 +80,14 @@ class Markdown:
         )
 
     def finished(self, text: str) -> int:
-        """How many characters at the start are blocks that more text cannot change: all but the
-        last block."""
+        """How many characters at the start are blocks that more text cannot change: all before
+        the last one that stands after a blank line."""
         tokens: list[Token] = []
         self.parser.block.parse(text, self.parser, {}, tokens)  # inline text is not needed here
+        lines = text.split("\n")
         starts = [t.map[0] for t in tokens if t.level == 0 and t.nesting >= 0 and t.map]
-        if len(starts) < 2:
-            return 0
-        return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
+        last = max((start for start in starts if start and not lines[start - 1].strip()), default=0)
+        return sum(len(line) + 1 for line in lines[:last])
 
     def _link_places(self, state: StateCore) -> None:
         """Turn `path:line` of a known file into a link to its source."""
@@ -136,6 +138,12 @@ class Growing:
         self.done += fresh
         self.rest = self.rest[end:]
         return fresh, self.markdown.html(self.rest)
+
+
+def _emphasis(state: StateInline, silent: bool) -> bool:
+    """As in CommonMark, but two underscores are only themselves: `pkg/__init__.py` is a name."""
+    doubled = "__" in state.src[max(state.pos - 1, 0) : state.pos + 2]
+    return not doubled and emphasis.tokenize(state, silent)
 
 
 def _like(token: Token, content: str) -> list[Token]:

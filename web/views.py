@@ -1,229 +1,208 @@
-"""The views of the main area: home, source, context, changes.
+"""The routes: views of the main area, parts of the bar, buttons.
 
-Each is a pure function from the desk to components, and the route that shows it. Knows nothing of
-the chat beside it.
+Each handler is a few lines; how things are done is the desk's. Invariant: a route that changes
+anything answers POST only.
 """
 
 import asyncio
 import importlib
-import json
+import os
 import pkgutil
-from pathlib import Path
-from sqlite3 import Row
-from typing import TYPE_CHECKING
 
-from fasthtml.components import (
-    H1,
-    H2,
-    A,
-    Button,
-    Code,
-    Div,
-    Li,
-    NotStr,
-    Ol,
-    P,
-    Progress,
-    Small,
-    Strong,
-    Table,
-    Tbody,
-    Td,
-    Th,
-    Thead,
-    Tr,
-    Ul,
-)
-from fasthtml.core import FT, APIRouter
+from fasthtml import components as c
+from fasthtml.core import FT, APIRouter, HtmxResponseHeaders, to_xml
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from chat import Choice
-from repo import Repo
-from shapes import Pack, WorkbenchError, plural
+from shapes import WorkbenchError, plural
+from web.desk import Desk
 from web.markdown import code_html, source_url
-from web.page import View, page
+from web.page import Meter, Shell
 
-if TYPE_CHECKING:
-    from web.app import Desk
-
-OWN_ROOT = Path(__file__).resolve().parent.parent
+# Every module of these must import before a body goes live; the supervisor checks the others.
 ROOMS = ("chat", "context", "models", "patches", "plugins", "rag_index", "repo", "upgrades", "web")
-EXAMPLES = (
-    "Which file restarts the server?",
-    "What is in file {file}?",
-    "What changed lately?",
-    "Remove unused imports",
-)
-routes = APIRouter()
-
-
-def is_own(repo: Repo) -> bool:
-    """Whether the repository before us is this program itself."""
-    return repo.root == OWN_ROOT
-
-
-def import_everything() -> None:
-    """Import every module of every room: one that cannot be imported must not go live."""
-    for room in ROOMS:
-        package = importlib.import_module(room)
-        for module in pkgutil.walk_packages(package.__path__, room + "."):
-            importlib.import_module(module.name)
-
-
-def digest_of(row: Row) -> str:
-    """The weights that wrote the message of a proposal's row."""
-    return str(json.loads(row["facts"]).get("digest") or "")
-
-
-def repair_request(row: Row) -> str:
-    """What to ask the model after its edit was refused or did not wake."""
-    reason = row["error"] or json.loads(row["detail"])["reason"]
-    return (
-        f"Your last edit could not be used. This is why:\n\n{reason}\n\n"
-        "Please send the whole corrected edit again, as one unified diff."
-    )
-
-
-async def packed(desk: "Desk") -> tuple[Pack, int]:
-    """What the model that would answer now is told, and the size of its window. The built-in
-    engine has no window: the largest is shown for it."""
-    speaker, _ = await desk.chat.choice.speaker()
-    usable, largest = desk.chat.usable(speaker), Choice.WINDOWS[-1]
-    window = min(speaker.window_tokens, largest)
-    return await asyncio.to_thread(desk.chat.packed, speaker, min(usable, largest)), window
-
-
-# -- home ------------------------------------------------------------------------------------------
+EXAMPLES = ("Which file restarts the server?", "What changed lately?", "Remove unused imports")
+MOVES = {
+    "undo": "Take the newest change back",
+    "redo": "Bring the last undone change again",
+    "keep": "Fast-forward your own branch to here",
+}
+routes = APIRouter(body_wrap=Shell)
 
 
 @routes("/", methods=["GET"])
-async def home(request: Request) -> Response:
-    desk = request.app.state.desk
-    return page(desk, home_view(desk), desk.current())
-
-
-@routes("/discussion/{number}", methods=["GET"])
-async def discussion(request: Request, number: int) -> Response:
-    """The home page with this discussion open; it stays open on the other pages."""
-    desk = request.app.state.desk
-    desk.settings["discussion"] = desk.discussions.get(number)["id"]
-    return page(desk, home_view(desk), number)
-
-
-def home_view(desk: "Desk") -> View:
-    repo, files = desk.repo, desk.repo.files()
-    code = next((path for path in files if path.endswith(".py")), files[0] if files else "README")
-    mine = " This is the source of the program you are using." if desk.own else ""
-    commits = [Tr(Td(Code(c.sha[:8])), Td(c.subject), Td(Small(c.date[:10]))) for c in repo.log(8)]
-    return View(
-        "Home",
-        (
-            H1(desk.title),
-            P(
-                f"{plural(len(files), 'file')} of ",
-                Strong(repo.name),
-                f" on branch {repo.branch() or 'none (detached)'}.{mine}",
-            ),
-            P(
-                "Ask on the right. A proposed change comes as a card; nothing happens to a file "
-                "before you press Apply, and Undo takes it back exactly."
-            ),
-            H2("Try"),
-            Div(*(Example(text.format(file=code)) for text in EXAMPLES), cls="examples"),
-            H2("Newest commits"),
-            Table(Tbody(*commits)) if commits else P("No commit yet."),
+def home(desk: Desk) -> tuple:
+    repo = desk.repo
+    mine = "This is the source of the program you are using." if desk.own else ""
+    files, branch = plural(len(repo.files()), "file"), repo.branch() or "none (detached)"
+    commits = [
+        (c.Code(commit.sha[:8]), commit.subject, c.Small(commit.date[:10]))
+        for commit in repo.log(8)
+    ]
+    return (
+        c.Title(desk.title),
+        c.H1(desk.title),
+        c.P(f"{files} of ", c.Strong(repo.name), f" on branch {branch}. {mine}"),
+        c.P(
+            "Ask on the right. A proposed change comes as a card; nothing happens to a file before "
+            "you press Apply, and Undo takes it back exactly."
         ),
+        c.Div(*map(Example, EXAMPLES), cls="examples"),
+        c.H2("Newest commits"),
+        Table((), commits),
     )
 
 
 def Example(text: str) -> FT:
-    return Button(text, type="button", cls="example quiet", data_text=text)
+    return c.Button(text, type="button", cls="example quiet", data_text=text)
 
 
-# -- source ----------------------------------------------------------------------------------------
+def Table(head: tuple, rows: list[tuple]) -> FT:
+    cells = [c.Tr(*(c.Td(cell) for cell in row)) for row in rows]
+    if not rows:
+        return c.P("Nothing yet.")
+    return c.Table(c.Thead(c.Tr(*map(c.Th, head))), c.Tbody(*cells))
+
+
+@routes("/discussion/{number}", methods=["GET"])
+def discussion(desk: Desk, number: int) -> tuple:
+    """The home page with this discussion open; it stays open on the other pages."""
+    desk.settings["discussion"] = desk.discussions.get(number)["id"]
+    return home(desk)
 
 
 @routes("/source", methods=["GET"])
-async def source_list(request: Request) -> Response:
-    desk = request.app.state.desk
-    links = [Li(A(path, href=source_url(path))) for path in desk.repo.files()]
-    return page(desk, View("Source", (H1("Source"), Ul(*links, cls="files"))), desk.current())
+def source_list(desk: Desk) -> tuple:
+    links = [c.Li(c.A(path, href=source_url(path))) for path in desk.repo.files()]
+    return c.Title("Source"), c.H1("Source"), c.Ul(*links, cls="files")
 
 
 @routes("/source/{path:path}", methods=["GET"])
-async def source(request: Request, path: str, line: int = 0) -> Response:
+def source(desk: Desk, path: str, line: int = 0) -> tuple:
     """One tracked file, every line with its number and its own address."""
-    desk = request.app.state.desk
-    if path not in desk.repo.files():
-        raise WorkbenchError(f"{path} is not a tracked file.", "The Source page lists them all.")
-    file = desk.repo.text(path)
+    file = desk.repo.text(path) if path in desk.repo.files() else None
     if file is None:
         raise WorkbenchError(
-            f"{path} is not shown: it is binary, very large, a link, or may hold secrets.",
-            "Open it with a program of its own.",
+            f"{path} is not shown: it is not tracked, or binary, very large, a link, or secret.",
+            "The Source page lists what is tracked.",
         )
     # the formatter closes its spans at each line's end, so lines can be taken apart
     lines = code_html(file.text, filename=path).removesuffix("\n").split("\n")
     rows = [
-        Li(NotStr(html or " "), id=f"L{n}", cls="here" if n == line else None)
+        c.Li(c.NotStr(html or " "), id=f"L{n}", cls="here" if n == line else "")
         for n, html in enumerate(lines, 1)
     ]
-    view = View(path, (H1(path), Ol(*rows, cls="source code")))
-    return page(desk, view, desk.current())
-
-
-# -- context ---------------------------------------------------------------------------------------
+    return c.Title(path), c.H1(path), c.Ol(*rows, cls="source")
 
 
 @routes("/context", methods=["GET"])
-async def context(request: Request) -> Response:
+async def context(desk: Desk) -> tuple:
     """What the model is told: every file with its form and tokens, and the exact text."""
-    desk = request.app.state.desk
-    pack, window = await packed(desk)
-    rows = [
-        Tr(Td(A(f.path, href=source_url(f.path))), Td(f.form), Td(f"{f.tokens:,}", cls="number"))
-        for f in sorted(pack.files, key=lambda f: (f.form != "full", -f.tokens))
-    ]
-    parts = (
-        H1("Context"),
-        P(
+    pack, window = await desk.packed()
+    files = sorted(pack.files, key=lambda file: (file.form, -file.tokens))
+    rows = [(c.A(f.path, href=source_url(f.path)), f.form, f"{f.tokens:,}") for f in files]
+    return (
+        c.Title("Context"),
+        c.H1("Context"),
+        c.P(
             f"{pack.total_tokens:,} tokens of the pack's {pack.budget_tokens:,}; the window holds "
-            f"{window:,}. Counted with {pack.encoding}."
+            f"{window:,}. Counted with {pack.encoding}. ",
+            c.A("The exact text", href="/context/text"),
         ),
-        Progress(value=pack.total_tokens, max=window),
-        P(A("The exact text", href="/context/text")),
-        Table(Thead(Tr(Th("File"), Th("Form"), Th("Tokens"))), Tbody(*rows)),
+        c.Progress(value=pack.total_tokens, max=window),
+        Table(("File", "Form", "Tokens"), rows),
     )
-    return page(desk, View("Context", parts), desk.current())
 
 
 @routes("/context/text", methods=["GET"])
-async def context_text(request: Request) -> Response:
-    pack, _ = await packed(request.app.state.desk)
-    return PlainTextResponse(pack.text.encode("utf-8", "replace"))
-
-
-# -- changes ---------------------------------------------------------------------------------------
+async def context_text(desk: Desk) -> Response:
+    return PlainTextResponse((await desk.packed())[0].text)
 
 
 @routes("/changes", methods=["GET"])
-async def changes(request: Request) -> Response:
+def changes(desk: Desk) -> tuple:
     """What was applied, newest first, with the ways back and forth."""
-    desk = request.app.state.desk
-    rows = [
-        Tr(Td(Code(row.commit[:8])), Td(row.subject), Td(row.model), Td(row.state))
-        for row in desk.branch.changes()
-    ]
+    rows = [(c.Code(r.commit[:8]), r.subject, r.model, r.state) for r in desk.branch.changes()]
     moves = [
-        Button(text, hx_post=f"/changes/{what}", hx_swap="none", cls="quiet", title=title)
-        for what, text, title in (
-            ("undo", "Undo", "Take the newest change back"),
-            ("redo", "Redo", "Bring the last undone change again"),
-            ("keep", "Keep", "Fast-forward your own branch to here"),
-        )
+        c.Button(what.title(), hx_post=f"/changes/{what}", cls="quiet", title=title)
+        for what, title in MOVES.items()
     ]
-    head = Tr(Th("Commit"), Th("Change"), Th("Model"), Th("State"))
-    table = Table(Thead(head), Tbody(*rows)) if rows else P("Nothing has been applied here yet.")
-    parts = (H1("Changes"), P(f"On branch {desk.repo.branch() or 'none'}."), Div(*moves), table)
-    return page(desk, View("Changes", parts), desk.current())
+    where = c.P(f"On branch {desk.repo.branch() or 'none'}.")
+    table = Table(("Commit", "Change", "Model", "State"), rows)
+    return c.Title("Changes"), c.H1("Changes"), where, c.Div(*moves), table
+
+
+# -- parts of the bar ------------------------------------------------------------------------------
+
+
+@routes("/models", methods=["GET"])
+async def models(desk: Desk) -> tuple:
+    """The model menu, and a banner when the chosen model cannot answer."""
+    menu = await desk.chat.choice.menu()
+    names = {name: (name, name == menu.chosen) for name in menu.names}
+    sizes = {w: (f"{w // 1024}K", w == desk.chat.choice.window()) for w in Choice.WINDOWS}
+    return (
+        *(
+            c.Select(
+                *(c.Option(text, value=v, selected=on) for v, (text, on) in options.items()),
+                name=name,
+                aria_label=name.title(),
+                hx_post="/choice",
+                hx_swap="none",
+            )
+            for name, options in (("model", names), ("window", sizes))
+        ),
+        c.Span(menu.notice, role="alert"),
+    )
+
+
+@routes("/choice", methods=["POST"])
+def choice(desk: Desk, model: str = "", window: int = 0) -> FT:
+    """Choose the model or its window, from the next message on."""
+    if model:
+        desk.settings["model"] = model
+    if window in Choice.WINDOWS:
+        desk.settings["window_tokens"] = window
+    return Meter(hx_swap_oob="true")
+
+
+@routes("/meter", methods=["GET"])
+async def meter(desk: Desk) -> FT:
+    """What fills the window of the model that would answer now."""
+    pack, window = await desk.packed()
+    used = pack.total_tokens
+    title = f"{used:,} of {window:,} tokens are source; {window - used:,} are left for talk"
+    bar = c.Progress(value=used, max=window, aria_label="Window")
+    return c.A(bar, c.Small(f"{100 * used // window} %"), href="/context", title=title)
+
+
+# -- buttons ---------------------------------------------------------------------------------------
+
+
+@routes("/discussion", methods=["POST"])
+def new_discussion(desk: Desk) -> HtmxResponseHeaders:
+    return HtmxResponseHeaders(redirect=f"/discussion/{desk.discussions.start()}")
+
+
+@routes("/proposal/{number}/{what}", methods=["POST"])
+async def act(desk: Desk, number: int, what: str, sha: str = "") -> Response:
+    await desk.act(number, what, sha)
+    return Response(status_code=204)
+
+
+@routes("/changes/{what}", methods=["POST"])
+async def move(desk: Desk, what: str) -> HtmxResponseHeaders:
+    await desk.step(what)
+    return HtmxResponseHeaders(refresh="true")
+
+
+@routes("/healthz", methods=["GET"])
+async def healthz(desk: Desk, request: Request) -> Response:
+    """Whether this body can serve: every module of ours imports, and the first page renders."""
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            await asyncio.to_thread(importlib.import_module, module.name)
+    to_xml(Shell(home(desk), request))
+    return JSONResponse({"ok": True, "commit": desk.repo.head(), "pid": os.getpid()})

@@ -41,7 +41,9 @@
     const { body, js } = $("version").dataset;
     if (js !== $("page").dataset.js) return location.reload();
     if (body === $("page").dataset.body || tries === 0) return;
-    const swap = { target: "#page", select: "#page", swap: "outerHTML" };
+    // asked for as a history restore, FastHTML gives the whole page and not its main part
+    const headers = { "HX-History-Restore-Request": "true" };
+    const swap = { target: "#page", select: "#page", swap: "outerHTML", headers };
     await htmx.ajax("GET", location.pathname + location.search, swap);
     await renew(tries - 1);
   };

@@ -1,0 +1,96 @@
+"""What a verdict says beside the placing: parsing, house rules, guardians. # J1 H4"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patches import preview
+from repo import Repo
+from shapes import Verdict
+
+Make = Callable[..., Path]
+
+
+def replaced(root: Path, old: str, new: str, path: str = "a.py") -> Verdict:
+    lines = "".join(f"+{line}\n" for line in new.split("\n"))
+    return preview(Repo(root), f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-{old}\n{lines}")
+
+
+def test_a_syntax_error_is_told_with_its_place_and_a_caret(git_repo: Make) -> None:
+    """# J1"""
+    verdict = replaced(git_repo({"a.py": "x = 1\ny = 2\n"}), "y = 2", "y = 2 +\t* 3")
+    assert not verdict.ok and verdict.changes == () and verdict.diff == ""
+    told = verdict.reason.split("\n")
+    assert told[0] == "a.py would not parse: a.py:2:9: invalid syntax"
+    assert told[1][told[2].index("^")] == "*"
+    assert verdict.notes[0].check == "placed"
+
+
+@pytest.mark.parametrize("text", ["(" * 5000, "[" * 100_000, "x = " + "-" * 60_000 + "1", "a\0b"])
+def test_source_that_would_crash_a_parser_is_refused(git_repo: Make, text: str) -> None:
+    assert not replaced(git_repo({"a.py": "x = 1\n"}), "x = 1", text).ok
+
+
+def test_a_file_that_was_broken_before_is_only_noted(git_repo: Make) -> None:
+    verdict = replaced(git_repo({"a.py": "def (\nx = 1\n"}), "x = 1", "x = 2")
+    assert verdict.ok
+    assert [(note.check, note.ok) for note in verdict.notes] == [
+        ("placed", True),
+        ("parses", False),
+    ]
+    assert verdict.notes[1].text == "a.py does not parse, as before"
+
+
+def test_a_new_file_must_parse_too(git_repo: Make) -> None:
+    root = git_repo({"a.py": "x = 1\n"})
+    verdict = preview(Repo(root), "--- /dev/null\n+++ b/n.py\n@@ -0,0 +1 @@\n+x = (\n")
+    assert "n.py:1:5" in verdict.reason
+
+
+def test_other_files_need_not_parse(git_repo: Make) -> None:
+    assert replaced(git_repo({"a.md": "x\n"}), "x", "def (", "a.md").ok
+
+
+def test_a_latin_1_source_is_parsed_as_its_own_bytes(git_repo: Make) -> None:
+    root = git_repo({"a.py": b"# coding: latin-1\nx = '\xe9'\ny = 1\n"})
+    verdict = replaced(root, "y = 1", "y = 'é'")
+    assert verdict.ok and [note.ok for note in verdict.notes] == [True, True]
+
+
+def test_a_rename_is_parsed_against_its_old_text(git_repo: Make) -> None:
+    root = git_repo({"a.py": "def (\n"})
+    assert preview(Repo(root), "diff --git a/a.py b/b.py\nrename from a.py\nrename to b.py\n").ok
+
+
+@pytest.mark.parametrize(
+    "line", ["from fastapi import FastAPI", "import jinja2", "  import fastapi"]
+)
+def test_an_import_of_another_framework_is_pointed_at(git_repo: Make, line: str) -> None:
+    """# H4"""
+    verdict = replaced(git_repo({"a.py": "x = 1\n"}), "x = 1", f"if 1:\n  x = 1\n{line}".strip())
+    if line.startswith(" "):
+        assert "fastapi" in [note.text for note in verdict.notes if not note.ok][0]
+    assert [note.check for note in verdict.notes if not note.ok] == ["house rule"]
+    assert verdict.ok
+
+
+def test_what_was_imported_before_is_not_pointed_at_again(git_repo: Make) -> None:
+    """# H4"""
+    verdict = replaced(git_repo({"a.py": "import fastapi\nx = 1\n"}), "x = 1", "x = 2")
+    assert all(note.ok for note in verdict.notes)
+
+
+@pytest.mark.parametrize("path", ["supervisor/parent.py", "workbench.py"])
+def test_a_change_of_a_guardian_is_pointed_at(git_repo: Make, path: str) -> None:
+    root = git_repo({path: "x = 1\n", "web/supervisor/a.py": "x = 1\n"})
+    verdict = replaced(root, "x = 1", "x = 2", path)
+    assert verdict.ok and [note.check for note in verdict.notes if not note.ok] == ["guardian"]
+    assert all(note.ok for note in replaced(root, "x = 1", "x = 2", "web/supervisor/a.py").notes)
+    away = f"diff --git a/{path} b/x.py\nrename from {path}\nrename to x.py\n"
+    assert "guardian" in [note.check for note in preview(Repo(root), away).notes]
+
+
+def test_a_text_without_an_edit_says_what_to_send(git_repo: Make) -> None:
+    verdict = preview(Repo(git_repo({"a.py": "x = 1\n"})), "I cannot do that.")
+    assert not verdict.ok and "unified diff" in verdict.reason

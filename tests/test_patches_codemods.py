@@ -1,0 +1,403 @@
+"""Mechanical edits: exact across a repository, as diffs that plain `git apply` takes. # J1 J13"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from patches.codemods import rewrite
+from repo.files import Repo
+from shapes import WorkbenchError
+
+Make = Callable[..., Path]
+
+SHOP = {
+    "shop/__init__.py": 'from .money import price\nfrom .cart import *\n\n__all__ = ["price"]\n',
+    "shop/money.py": (
+        "def price(item: str, price_list: dict) -> int:\n"
+        '    """The price of one item."""\n'
+        "    return len(price_list) + 7\n\n\n"
+        "def total(items: list, price=None) -> int:\n"
+        "    return sum(price(item) for item in items)\n\n\n"
+        "def both(items: list) -> int:\n"
+        "    return sum(price(item, price_list={}) for item in items)\n"
+    ),
+    "shop/cart.py": (
+        "from . import money\n"
+        "from .money import price as cost, total\n"
+        "import shop.money\n\n\n"
+        "class Cart:\n"
+        "    def pay(self, n: int) -> int:\n"
+        "        return cost('a', {}) + money.price('b', {}) + shop.money.price('c', {})\n\n"
+        "    def show(self) -> int:\n"
+        "        return self.pay(1)\n\n\n"
+        "class Big(Cart):\n"
+        "    def pay(self, n: int) -> int:\n"
+        "        return super().pay(n) * 2\n"
+    ),
+    "app.py": (
+        "import shop\n"
+        "from shop import (\n"
+        "    Cart,\n"
+        "    price,  # what it costs\n"
+        ")\n"
+        "from other import thing\n\n\n"
+        "def main(cart: 'Cart') -> None:\n"
+        "    print(price('x', {}), shop.price('y', {}), thing.price, 'price')\n"
+        "    cart.pay(1)\n"
+        "    Cart.pay(cart, 2)\n"
+        "    for price_ in (price,):\n"
+        "        print(dict(price=price)['price'] is price_)\n"
+    ),
+    "other.py": "class thing:\n    price = 3\n\n\nprice_tag = [price for price in range(3)]\n",
+    "README.md": "The price is right.\n",
+}
+
+
+def applied(root: Path, diff: str) -> dict[str, bytes]:
+    """The bytes of the files after plain git has taken the diff."""
+    subprocess.run(["git", "apply", "-"], input=diff.encode(), cwd=root, check=True)
+    for path in root.rglob("*.py"):
+        compile(path.read_bytes(), str(path), "exec")
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("[!.]*.*")}
+
+
+def after(git_repo: Make, source: str, kind: str, **arguments: str) -> str:
+    """One file's text after an edit; the old text when there is none."""
+    root = git_repo({"a.py": source}, name=f"r{abs(hash((source, kind))) % 10**9}")
+    diff, _ = rewrite(Repo.open(root), kind, **arguments)
+    return applied(root, diff)["a.py"].decode() if diff else source
+
+
+def test_a_function_is_renamed_at_every_use_and_nowhere_else(git_repo: Make) -> None:
+    root = git_repo(SHOP)
+    diff, remarks = rewrite(Repo.open(root), "rename", old="price", new="cost_of", path="shop")
+    files = {path: text.decode() for path, text in applied(root, diff).items()}
+    assert files["shop/__init__.py"] == SHOP["shop/__init__.py"].replace("price", "cost_of")
+    money = SHOP["shop/money.py"].replace("def price(", "def cost_of(")
+    money = money.replace("sum(price(item, price_list", "sum(cost_of(item, price_list")
+    assert files["shop/money.py"] == money
+    cart = SHOP["shop/cart.py"].replace("import price as", "import cost_of as")
+    assert files["shop/cart.py"] == cart.replace("money.price", "money.cost_of")
+    app = SHOP["app.py"].replace("    price,  #", "    cost_of,  #")
+    app = app.replace("print(price('x', {}), shop.price", "print(cost_of('x', {}), shop.cost_of")
+    app = app.replace("in (price,)", "in (cost_of,)").replace("(price=price)", "(price=cost_of)")
+    assert files["app.py"] == app
+    assert files["other.py"] == SHOP["other.py"]
+    assert "README.md:1" in " ".join(remarks) and "app.py:10" in " ".join(remarks)
+
+
+def test_a_renamed_program_still_computes_the_same(git_repo: Make) -> None:
+    root = git_repo(SHOP | {"run.py": "import app, shop\napp.main(shop.Cart())\n"})
+    (root / "other.py").write_text("class thing:\n    price = 3\n")
+
+    def output() -> str:
+        done = subprocess.run([sys.executable, "run.py"], cwd=root, capture_output=True, text=True)
+        return done.stdout + done.stderr.replace("cost_of", "price")
+
+    before = output()
+    applied(
+        root,
+        rewrite(
+            Repo.open(root),
+            "rename",
+            old="price",
+            new="cost_of",
+            path="shop/money.py",
+        )[0],
+    )
+    assert output() == before
+
+
+def test_a_method_is_renamed_with_its_overrides_and_its_callers(git_repo: Make) -> None:
+    root = git_repo(SHOP)
+    diff, remarks = rewrite(Repo.open(root), "rename", old="pay", new="settle")
+    files = applied(root, diff)
+    assert b"pay" not in files["shop/cart.py"] and b"pay" not in files["app.py"]
+    assert "app.py:11" in " ".join(remarks)  # cart.pay: taken by its name alone, and said so
+
+
+def test_a_method_called_like_a_built_in_one_is_not_guessed(git_repo: Make) -> None:
+    root = git_repo(
+        {
+            "a.py": (
+                "class Bag:\n    def append(self, x):\n        self.append(x)\n\n\n"
+                "def fill(bag):\n    bag.append(1)\n    Bag.append(bag, 2)\n"
+            )
+        }
+    )
+    diff, remarks = rewrite(Repo.open(root), "rename", old="Bag.append", new="put")
+    text = applied(root, diff)["a.py"].decode()
+    assert "bag.append(1)" in text and "self.put(x)" in text and "Bag.put(bag" in text
+    assert "a.py:7" in " ".join(remarks)
+
+
+def test_a_class_is_renamed_in_annotations_bases_and_lists_of_names(git_repo: Make) -> None:
+    source = (
+        'from typing import Literal\n\n__all__ = ["Node"]\n\n\n'
+        'class Node:\n    left: "Node | None"\n'
+        '    kind: Literal["Node"] = "Node"\n\n\ndef make() -> "list[Node]":\n    global Node\n'
+        "    match make():\n        case Node(kind=1):\n            return [Node()]\n\n\n"
+        "class Leaf(Node):\n    pass\n"
+    )
+    expected = source.replace("Node", "Twig").replace(
+        'Literal["Twig"] = "Twig"', 'Literal["Node"] = "Node"'
+    )
+    assert after(git_repo, source, "rename", old="Node", new="Twig") == expected
+
+
+def test_a_module_below_a_source_folder_is_followed(git_repo: Make) -> None:
+    root = git_repo(
+        {
+            "src/pkg/__init__.py": "",
+            "src/pkg/deep.py": "LIMIT = 3\n",
+            "t/use.py": "from pkg import deep\nfrom pkg.deep import LIMIT\ndeep.LIMIT == LIMIT\n",
+        }
+    )
+    files = applied(root, rewrite(Repo.open(root), "rename", old="LIMIT", new="MOST")[0])
+    assert b"LIMIT" not in files["t/use.py"] + files["src/pkg/deep.py"]
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new", "words"),
+    [
+        ("def f(): pass\n", "f", "class", "cannot be"),
+        ("def f(): pass\n", "f", "two words", "cannot be"),
+        ("def f(): pass\n", "f", "print", "cannot be"),
+        ("def f(): pass\ng = 1\n", "f", "g", "already used in a.py:2"),
+        ("def f(): pass\nfrom os import path as g\n", "f", "g", "already"),
+        ("def f(): pass\n", "nothing", "g", "nothing"),
+        ("def f(): pass\n", "[", "g", "No definition"),
+        ("class A:\n    def f(self): pass\nclass B:\n    def f(self): pass\n", "f", "g", "several"),
+        ("class A:\n    f: int = 1\n", "f", "g", "field"),
+        (
+            "try:\n    from fast import f\nexcept ImportError:\n    def f(): pass\nf()\n",
+            "f",
+            "g",
+            "several things",
+        ),
+    ],
+)
+def test_a_rename_that_cannot_be_exact_is_refused_with_the_reason(
+    git_repo: Make, source: str, old: str, new: str, words: str
+) -> None:
+    repo = Repo.open(git_repo({"a.py": source}))
+    with pytest.raises(WorkbenchError, match=words):
+        rewrite(repo, "rename", old=old, new=new)
+
+
+def test_re_exports_follow_and_a_definition_of_the_same_name_does_not(git_repo: Make) -> None:
+    files = {
+        "a.py": "def f(): pass\n",
+        "b.py": "from a import *\ndef f(): pass\nf()\n",
+        "c.py": "from a import f as f\nf()\n",
+        "d.py": "from a import *\nf()\n",
+    }
+    diff, _ = rewrite(Repo.open(git_repo(files)), "rename", old="f", new="g", path="a.py")
+    after_files = applied(git_repo(files, name="other"), diff)
+    assert after_files["b.py"].decode() == files["b.py"]
+    assert after_files["c.py"] == b"from a import g as g\ng()\n"
+    assert after_files["d.py"] == b"from a import *\ng()\n"
+
+
+def test_a_qualified_name_or_a_file_chooses_among_several(git_repo: Make) -> None:
+    files = {
+        "a.py": "class A:\n    def f(self): return self.f()\n"
+        "class B:\n    def f(self): return self.f()\n",
+        "b.py": "def f(): return f()\n",
+    }
+    root = git_repo(files)
+    diff, _ = rewrite(Repo.open(root), "rename", old="A.f", new="g")
+    assert applied(root, diff)["a.py"].decode() == files["a.py"].replace(
+        "def f(self): return self.f()", "def g(self): return self.g()", 1
+    )
+    diff, _ = rewrite(Repo.open(root), "rename", old="f", new="h", path="b.py")
+    assert applied(root, diff)["b.py"] == b"def h(): return h()\n"
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"def old():\r\n    return old\r\n",
+        b"\xef\xbb\xbfdef old():\n    return old",
+        "# -*- coding: latin-1 -*-\n# \u00e9\u00fc\ndef old(): return '\u00e9', old\n".encode(
+            "latin-1"
+        ),
+        "def old(): return '\u20ac', old\n\n\n\n".encode(),
+        b"def old():\n\treturn (  old\n\t)\n# no end",
+    ],
+)
+def test_all_other_bytes_stay(git_repo: Make, bytes_: bytes) -> None:
+    repo = Repo.open(git_repo({"a.py": bytes_}))
+    encoding = repo.text("a.py").encoding
+    diff, _ = rewrite(repo, "rename", old="old", new="fresh")
+    subprocess.run(["git", "apply", "-"], input=diff.encode(encoding), cwd=repo.root, check=True)
+    assert (repo.root / "a.py").read_bytes() == bytes_.replace(b"old", b"fresh")
+
+
+NAMES = st.from_regex(r"\A[a-z][a-z_]{2,8}x\Z")
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(NAMES, st.integers(0, 10**9))
+def test_renaming_there_and_back_gives_the_original_bytes(
+    git_repo: Make, new: str, number: int
+) -> None:
+    root = git_repo(SHOP, name=f"{new}{number}")
+    before = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("[!.]*.*")}
+    for old, fresh in (("Cart", new), (new, "Cart")):
+        files = applied(root, rewrite(Repo.open(root), "rename", old=old, new=fresh)[0])
+    assert files == before
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import os, sys\nprint(sys)\n", "import sys\nprint(sys)\n"),
+        ("import os  # noqa\n", None),
+        ("from __future__ import annotations\n", None),
+        ("from a import b\n__all__ = ['b']\n", None),
+        ("from a import b\nx: 'b' = 1\n", None),
+        ("try:\n    import fast\nexcept ImportError:\n    import slow\n", None),
+        ("from q.a import b, c\nb()\n", "from q.a import b\nb()\n"),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B\n"
+            "def f(x: B): ...\n",
+            None,
+        ),
+    ],
+)
+def test_unused_imports_go_and_wanted_ones_stay(
+    git_repo: Make, source: str, expected: str | None
+) -> None:
+    assert after(git_repo, source, "unused_imports") == (expected or source)
+
+
+def test_what_a_package_imports_to_hand_on_stays(git_repo: Make) -> None:
+    repo = Repo.open(git_repo({"p/__init__.py": "from p.a import b\n", "p/a.py": "b = 1\n"}))
+    assert rewrite(repo, "unused_imports") == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("'{} {}'.format(a, b.c)", "f'{a} {b.c}'"),
+        ("'{x:>4} {y!r}'.format(x=a, y=b)", "f'{a:>4} {b!r}'"),
+        ("'%s and %s' % (a, b)", "f'{a} and {b}'"),
+        ("'{0} {0}'.format(a)", "f'{a} {a}'"),
+        ("'{0} {0}'.format(a())", None),
+        ("'{}'.format(a, b())", None),
+        ("'{0[key]}'.format(a)", None),
+        ("'{}'.format({1, 2})", "f'{({1, 2})}'"),
+        ("'{}'.format(*a)", None),
+        ("'%s' % a", None),
+        ("'%s' % (a, b)", None),
+        ("'%d' % (a,)", None),
+        (r"'\N{DASH} {}'.format(a)", None),
+        ("'{'.format(a)", None),
+        ("'{}'.format(lambda: 1)", None),
+    ],
+)
+def test_only_strings_that_stay_the_same_become_f_strings(
+    git_repo: Make, source: str, expected: str | None
+) -> None:
+    got = after(git_repo, f"x = {source}\n", "fstrings")
+    assert got == f"x = {expected or source}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "from typing import Optional, Union\nx: Union[int, Optional[str]]\n",
+            "x: int | str | None\n",
+        ),
+        (
+            "import typing as t\nx: t.Optional[list[t.Union[int, str]]]\n",
+            "import typing as t\nx: list[int | str] | None\n",
+        ),
+        ("from typing import Optional\nx: Optional['X']\n", None),
+        ("from typing import Union\nx: Union['X', int]\n", None),
+        ("from mine import Optional\nx: Optional[int]\n", None),
+    ],
+)
+def test_types_are_written_with_a_bar_where_that_means_the_same(
+    git_repo: Make, source: str, expected: str | None
+) -> None:
+    assert after(git_repo, source, "unions") == (expected or source)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f():\n    return 1\n", 'def f():\n    """T."""\n    return 1\n'),
+        ("def f(): return 1\n", 'def f():\n    """T."""\n    return 1\n'),
+        ("def f():\n    'old'\n    return 1\n", 'def f():\n    """T."""\n    return 1\n'),
+        (
+            "class f:\r\n\t@x\r\n\tdef g(self): ...\r\n",
+            'class f:\r\n\t"""T."""\r\n\t@x\r\n\tdef g(self): ...\r\n',
+        ),
+        ("if 1:\n  def f():\n    # why\n    é = 1; x = 2\n", None),
+    ],
+)
+def test_a_docstring_is_added_or_replaced(
+    git_repo: Make, source: str, expected: str | None
+) -> None:
+    got = after(git_repo, source, "docstring", name="f", text="T.")
+    assert got == expected if expected else '"""T."""' in got
+
+
+@pytest.mark.parametrize("text", ['say "hi"', 'a """ b', "back\\slash", "word " * 60])
+def test_any_words_can_be_a_docstring(git_repo: Make, text: str) -> None:
+    source = after(git_repo, "def f():\n    pass\n", "docstring", name="f", text=text.strip())
+    space: dict = {}
+    exec(source, space)
+    assert " ".join(space["f"].__doc__.split()) == text.strip()
+    assert max(map(len, source.split("\n"))) <= 100
+
+
+def test_a_file_that_does_not_parse_is_left_alone_and_named(git_repo: Make) -> None:
+    deep = "x = " + "(" * 3000 + ")" * 3000 + "\nold = 1\n"
+    files = {"a.py": "def old(): pass\n", "bad.py": "old = = 1\n", "deep.py": deep}
+    root = git_repo(files)
+    diff, remarks = rewrite(Repo.open(root), "rename", old="old", new="fresh", path="a.py")
+    assert "def fresh" in diff and "bad.py" in " ".join(remarks) and "deep.py" in " ".join(remarks)
+
+
+def test_an_edit_of_this_program_reaches_every_use(tmp_path: Path) -> None:
+    """`plural` of shapes.py, used all over. # J1 J13"""
+    here = Path(__file__).parent.parent
+    root = tmp_path / "self"
+    for path in [*here.glob("*.py"), *here.glob("[a-z]*/*.py")]:
+        if "node_modules" not in path.parts:
+            copy = root / path.relative_to(here)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    subprocess.run(["git", "init", "-q", "."], cwd=root, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
+    users = [
+        path
+        for path in root.rglob("*.py")
+        if b"import" in path.read_bytes() and b"plural(" in path.read_bytes()
+    ]
+    diff, _ = rewrite(Repo.open(root), "rename", old="plural", new="count_of", path="shapes.py")
+    assert diff.count("diff --git") >= len([p for p in users if "tests" not in p.parts]) > 1
+    files = applied(root, diff)
+    left = [
+        path
+        for path, text in files.items()
+        if b"plural(" in text and path.endswith(".py") and "tests/" not in path
+    ]
+    assert left == []
+
+
+def test_asking_for_an_edit_loads_no_libcst_here() -> None:
+    code = "import sys, patches.codemods; sys.exit('libcst' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent).returncode
+        == 0
+    )
