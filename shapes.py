@@ -1,31 +1,26 @@
 """The frozen values that cross rooms, and the error class. Imports nothing of ours.
 
-A room hands another room one of these and nothing richer, so that each can be rebuilt alone.
+Lines are 1-based and inclusive; paths are relative to the repository root, with forward slashes.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
-
-Action = Literal["modify", "create", "delete", "rename"]
-Form = Literal["full", "excerpt", "outline", "path"]
-Role = Literal["system", "user", "assistant"]
 
 
 class WorkbenchError(Exception):
     """Something a person can act on: what happened, with the value, and what to do next."""
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(f"{message} {hint}".strip())
-        self.message = message
-        self.hint = hint
+        super().__init__(f"{message} {hint}")
+        self.message, self.hint = message, hint
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """One text file as it is on disk: `text.encode(encoding)` gives its bytes back exactly."""
 
-    path: str  # relative to the repository root, with forward slashes
+    path: str
     text: str  # line ends and a byte order mark are kept as they are
     encoding: str  # "utf-8", or "latin-1" where the bytes are not UTF-8
     sha: str  # git's blob id of the bytes
@@ -42,8 +37,6 @@ class Commit:
 
 @dataclass(frozen=True)
 class Symbol:
-    """A definition in the source. Lines are 1-based and inclusive."""
-
     name: str
     qualname: str  # "Class.method"
     kind: Literal["class", "function", "method", "variable"]
@@ -56,7 +49,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Place:
-    """A span of a file that answers something. Lines are 1-based and inclusive."""
+    """A span of a file that answers something."""
 
     path: str
     line: int
@@ -70,7 +63,7 @@ class Place:
 class PackedFile:
     path: str
     tokens: int
-    form: Form
+    form: Literal["full", "excerpt", "outline", "path"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Message:
-    role: Role
+    role: Literal["system", "user", "assistant"]
     content: str
 
 
@@ -128,7 +121,7 @@ class Model(Protocol):
     window_tokens: int
 
     def stream(self, prompt: Prompt) -> AsyncIterator[Piece | Finish]:
-        """Yield pieces, then one Finish. Raises WorkbenchError when no reply can be had."""
+        """Pieces, then one Finish. Raises WorkbenchError when no reply can be had."""
         ...
 
 
@@ -148,7 +141,7 @@ class Change:
     """What one file becomes. `after` is the whole new text, None for a delete."""
 
     path: str
-    action: Action
+    action: Literal["modify", "create", "delete", "rename"]
     after: str | None
     before_sha: str | None = None  # git's blob id of what `after` was made from; None: create
     encoding: str = "utf-8"
@@ -172,15 +165,13 @@ class Verdict:
 
     ok: bool
     reason: str  # "" when ok; else what is wrong and what to do next
-    changes: tuple[Change, ...] = ()
-    notes: tuple[Note, ...] = ()
+    changes: Sequence[Change] = ()
+    notes: Sequence[Note] = ()
     diff: str = ""  # canonical unified diff that plain `git apply` takes
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who proposed an edit; written into the commit's trailers."""
-
     model: str = ""
     digest: str = ""
     discussion: str = ""
@@ -193,6 +184,5 @@ class Applied:
     base: str  # the commit that it was made from
 
 
-def plural(count: int, noun: str, nouns: str = "") -> str:
-    """'1 file', '2 files'."""
-    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

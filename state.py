@@ -9,9 +9,9 @@ import json
 import os
 import secrets
 import sqlite3
-import threading
+import tempfile
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 from shapes import WorkbenchError
@@ -20,23 +20,23 @@ from shapes import WorkbenchError
 # ever add tables and columns: the body that is rolled back to must still read the file.
 MIGRATIONS = [
     """
-    CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-    CREATE TABLE discussion (
+    CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS discussion (
         id INTEGER PRIMARY KEY, title TEXT NOT NULL, created TEXT NOT NULL DEFAULT (datetime()));
-    CREATE TABLE message (
+    CREATE TABLE IF NOT EXISTS message (
         id INTEGER PRIMARY KEY, discussion INTEGER NOT NULL REFERENCES discussion,
         role TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL,
         model TEXT NOT NULL DEFAULT '',
         note TEXT NOT NULL DEFAULT '', facts TEXT NOT NULL DEFAULT '{}', pid INTEGER,
         key TEXT UNIQUE,
         created TEXT NOT NULL DEFAULT (datetime()));
-    CREATE INDEX message_of ON message (discussion, id);
-    CREATE TABLE proposal (
+    CREATE INDEX IF NOT EXISTS message_of ON message (discussion, id);
+    CREATE TABLE IF NOT EXISTS proposal (
         id INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES message,
         edit TEXT NOT NULL, sha TEXT NOT NULL, status TEXT NOT NULL, detail TEXT NOT NULL,
         branch TEXT NOT NULL DEFAULT '', commit_sha TEXT NOT NULL DEFAULT '',
         error TEXT NOT NULL DEFAULT '');
-    CREATE INDEX proposal_of ON proposal (message);
+    CREATE INDEX IF NOT EXISTS proposal_of ON proposal (message);
     """
 ]
 
@@ -62,73 +62,49 @@ def token(folder: Path) -> str:
     """The secret that a page or a script must show to change anything. Lives in a file that only
     this user can read, so that an open page outlives a restart."""
     place = folder / "token"
-    try:
-        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
+    with tempfile.NamedTemporaryFile("w", dir=folder) as fresh, suppress(FileExistsError):
+        fresh.write(secrets.token_urlsafe(32))
+        fresh.flush()
+        os.link(fresh.name, place)  # whole at once: nobody may ever read half a secret
     return place.read_text()
 
 
 class State(MutableMapping[str, object]):
-    """Settings as a plain dict of JSON values, and rows by SQL; safe to use from any thread."""
+    """Settings as a plain dict of JSON values, and rows by SQL; safe to use from any thread, as
+    SQLite itself takes care of that."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "workbench.db"
-        self._lock = threading.RLock()
+        path = folder / "workbench.db"
         try:
             self._db = sqlite3.connect(
-                self.path, timeout=5, isolation_level=None, check_same_thread=False
+                path, timeout=5, isolation_level=None, check_same_thread=False
             )
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            with self.writing():
-                done = self._db.execute("PRAGMA user_version").fetchone()[0]
-                for number, script in enumerate(MIGRATIONS[done:], done + 1):
-                    for statement in script.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {number}")
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                self._db.execute(f"PRAGMA {pragma}")
+            done = self._db.execute("PRAGMA user_version").fetchone()[0]
+            for number, script in enumerate(MIGRATIONS[done:], done + 1):
+                self._db.executescript(
+                    f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT"
+                )
         except sqlite3.Error as error:
             raise WorkbenchError(
-                f"The database {self.path} cannot be opened: {error}.",
+                f"The database {path} cannot be opened: {error}.",
                 "Check the folder's permissions and free space; move the file away to start anew.",
             ) from error
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One transaction: everything inside is kept, or nothing."""
-        with self._lock:
-            # IMMEDIATE: a transaction that turns into a writer later fails at once when another
-            # process has written meanwhile, and no timeout helps
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(sql, values).fetchall()
+        return self._db.execute(sql, values).fetchall()
 
     def insert(self, table: str, **values: object) -> int:
         """Add a row; returns its id. Table and column names come from our code only."""
         names, marks = ", ".join(values), ", ".join("?" * len(values))
-        with self._lock:
-            sql = f"INSERT INTO {table} ({names}) VALUES ({marks})"
-            return int(self._db.execute(sql, tuple(values.values())).lastrowid or 0)
+        sql = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+        return self._db.execute(sql, tuple(values.values())).lastrowid or 0
 
     def amend(self, table: str, row_id: int, **values: object) -> None:
         names = ", ".join(f"{name} = ?" for name in values)
-        with self._lock:
-            self._db.execute(f"UPDATE {table} SET {names} WHERE id = ?", (*values.values(), row_id))
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._db.execute(f"UPDATE {table} SET {names} WHERE id = ?", (*values.values(), row_id))
 
     def __getitem__(self, key: str) -> object:
         found = self.rows("SELECT value FROM setting WHERE key = ?", key)

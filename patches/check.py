@@ -5,6 +5,7 @@ process only, because hostile source can end libcst with a crash.
 """
 
 import re
+from collections.abc import Iterator
 
 from patches.child import call
 from patches.fit import Fitted, fit
@@ -18,13 +19,10 @@ GUARDIAN = re.compile(r"supervisor/|workbench\.py$")
 
 
 def preview(repo: Repo, text: str) -> Verdict:
-    """What the edits in a diff or in a whole reply would make of the repository, and whether they
-    may. Writes nothing, anywhere."""
+    """What the edits in a diff or a reply would make of the repository. Writes nothing."""
     edits = [edit for segment in find(text) for edit in segment.edits]
     if not edits:
-        return Verdict(
-            False, "There is no edit in this text. Send a unified diff: ---, +++, then @@ hunks."
-        )
+        return Verdict(False, "There is no edit in this text. Send a unified diff.")
     notes: list[Note] = []
     try:
         fitted = fit(repo, edits)
@@ -42,18 +40,15 @@ def _parses(fitted: list[Fitted]) -> list[Note]:
     python = [f for f in fitted if f.change.path.endswith(".py") and f.change.after is not None]
     if not python:
         return []
-    sources = [(f.change.path, f.change.after, f.change.encoding) for f in python]
-    sources += [(f.change.path, f.before, f.change.encoding) for f in python]
-    found = call("patches.check:faults", sources)
+    pairs = [(f.change, text) for f in python for text in (f.change.after, f.before)]
+    found = call("patches.check:faults", [(c.path, text, c.encoding) for c, text in pairs])
     broken = []
-    for each, fault, fault_before in zip(python, found, found[len(python) :]):
+    for each, fault, fault_before in zip(python, found[::2], found[1::2]):
+        path = each.change.path
         if fault and not fault_before:
-            raise WorkbenchError(
-                f"{each.change.path} would not parse: {fault}",
-                "Send the edit again with this mended.",
-            )
+            raise WorkbenchError(f"{path} would not parse: {fault}", "Send it again, mended.")
         if fault:
-            broken.append(Note("parses", False, f"{each.change.path} does not parse, as before"))
+            broken.append(Note("parses", False, f"{path} does not parse, as before"))
     return broken or [Note("parses", True, ", ".join(each.change.path for each in python))]
 
 
@@ -71,24 +66,20 @@ def faults(sources: list[tuple[str, str, str]]) -> list[str]:
             libcst.parse_module(data)
         except SyntaxError as error:
             line = (error.text or "").rstrip("\n").expandtabs(1)
-            caret = " " * max((error.offset or 1) - 1, 0) + "^"
+            caret = "^".rjust(error.offset or 1)
             fault = f"{path}:{error.lineno}:{error.offset}: {error.msg}\n{line}\n{caret}"
         except (ValueError, RecursionError, MemoryError, libcst.ParserSyntaxError) as error:
-            fault = f"{path}: {str(error).partition(chr(10))[0] or 'too deep'}"
+            fault = f"{path}: {str(error) or 'too deep'}"
         found.append(fault)
     return found
 
 
-def _house_rules(fitted: list[Fitted]) -> list[Note]:
+def _house_rules(fitted: list[Fitted]) -> Iterator[Note]:
     """What is allowed, and is to be pointed at."""
-    notes = []
     for each in fitted:
         path, after = each.change.path, each.change.after or ""
-        new = sorted(set(FOREIGN.findall(after)) - set(FOREIGN.findall(each.before)))
+        new = set(FOREIGN.findall(after)) - set(FOREIGN.findall(each.before))
         if path.endswith(".py") and new:
-            text = f"{path} would import {', '.join(new)}: FastHTML is neither."
-            notes.append(Note("house rule", False, text))
+            yield Note("house rule", False, f"{path} would import {', '.join(sorted(new))}.")
         if GUARDIAN.match(path) or GUARDIAN.match(each.change.old_path or ""):
-            text = f"{path} guards the rest: read this change twice."
-            notes.append(Note("guardian", False, text))
-    return notes
+            yield Note("guardian", False, f"{path} guards the rest: read this change twice.")

@@ -1,5 +1,5 @@
-"""Runs one function of ours in a child process with limits, because hostile source can end libcst
-with a crash or keep it busy for minutes. Knows nothing of what it runs."""
+"""Runs one function of ours in a child process with limits, as hostile source can end libcst with
+a crash or keep it busy for minutes. Knows nothing of what it runs."""
 
 import importlib
 import json
@@ -17,33 +17,25 @@ ROOT = Path(__file__).resolve().parent.parent
 def call(target: str, payload: object, timeout_s: int = 20) -> object:
     """Call `target` ("package.module:function") with a JSON value; returns its JSON result.
 
-    A WorkbenchError that it raises is raised here. A crash, a lack of memory or a timeout is one.
+    A WorkbenchError that it raises is raised here; a crash or a timeout is one.
     """
+    command, why = [sys.executable, "-m", "patches.child", target, str(timeout_s)], ""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "patches.child", target, str(timeout_s)],
+            command,
             input=json.dumps(payload).encode(),
             capture_output=True,
             timeout=timeout_s + 5,
             cwd=ROOT,
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise _failed(target, f"took longer than {timeout_s} s") from None
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _failed(target, lines[-1] if lines else f"ended with status {done.returncode}")
-    answer = json.loads(done.stdout)
+        why = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        answer = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        message = f"This source could not be read in {timeout_s} s. {why}".strip()
+        answer = {"error": [message, "Name a smaller folder or file, or make it simpler."]}
     if "error" in answer:
         raise WorkbenchError(*answer["error"])
     return answer["result"]
-
-
-def _failed(target: str, why: str) -> WorkbenchError:
-    return WorkbenchError(
-        f"Reading this source with {target.partition(':')[2]} {why}.",
-        "It is too deeply nested or too large: make it simpler, or name a smaller folder or file.",
-    )
 
 
 def _main(target: str, timeout_s: str) -> None:

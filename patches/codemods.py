@@ -1,7 +1,7 @@
 """Mechanical edits of a whole repository as a diff: rename, tidy imports, modernise, document.
 
-Knows nothing of how an edit is asked for. Invariant: writes nothing, and never imports libcst: the
-edits themselves are made by patches/transforms.py in a limited child process.
+Knows nothing of how an edit is asked for. Invariant: writes nothing, and leaves libcst to a limited
+child process (see transforms.py).
 """
 
 import re
@@ -10,16 +10,11 @@ from dataclasses import asdict
 from patches.child import call
 from patches.unified import canonical
 from repo import Index, Repo
-from shapes import Change, WorkbenchError
+from shapes import Change, WorkbenchError, plural
 
-# What a file must say before an edit of this kind is tried on it.
-HINTS = {
-    "unused_imports": r"\bimport\b",
-    "fstrings": r"\.format\(|%s",
-    "unions": r"\b(Union|Optional)\[",
-}
+# What a file must say for an edit to be tried on it.
+HINTS = {"fstrings": r"\.format\(|%s", "unions": r"\bUnion\["}
 TIMEOUT_S = 60
-SHOWN = 20
 
 
 def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
@@ -33,7 +28,7 @@ def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
     texts = {name: file.text for name in repo.files() if (file := repo.text(name))}
     python = {name: text for name, text in texts.items() if name.endswith(".py")}
     here = [name for name in python if f"{name}/".startswith(f"{path}/".lstrip("/"))]
-    name = arguments.get("old") or arguments.get("name") or ""
+    name = arguments.get("old", arguments.get("name", ""))
     last = name.rpartition(".")[2]
     found = [each for each in Index(repo).symbols(last) if name and each.path in python]
     wanted = [
@@ -43,38 +38,34 @@ def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
         # the uses of a field of a class cannot be told from others
         if each.kind != "variable" or (kind == "rename" and "." not in each.qualname)
     ]
-    if not here or (name and not wanted):
-        what = f"definition of `{name}`" if name else "Python file"
+    # a name can be set twice, a property has two methods
+    names = {(each.path, each.qualname) for each in wanted}
+    others = [each for each in found if (each.path, each.qualname) not in names]
+    count = len(names if kind == "rename" else wanted)
+    if name and count != 1:
         raise WorkbenchError(
-            f"No {what} is found in {path or 'this repository'}.",
-            "Check the spelling and the file.",
+            f"{count or 'No'} definitions of `{name}` are in {path or 'all files'}.",
+            "Say which one: `in FILE`, or Class.method.",
         )
+    hint, among = HINTS.get(kind, ""), [each.path for each in wanted] or here
     if kind == "rename":
-        # a star import or a subclass can hand the name on without saying it
-        words = {part for each in found for part in each.qualname.split(".")}
-        hint, among = rf"\b({'|'.join(words)})\b|import \*", python
-    else:
-        hint, among = HINTS.get(kind, ""), here if kind in HINTS else {each.path for each in wanted}
+        # a class can be handed on without its method's name
+        hint, among = rf"\b({wanted[0].qualname.replace('.', '|')})\b", python
     payload = {
         "kind": kind,
         "arguments": arguments,
-        "paths": list(python),
         "files": {each: python[each] for each in among if re.search(hint, python[each])},
-        "definitions": [asdict(each) | {"wanted": each in wanted} for each in found],
+        "definitions": [asdict(each) for each in [*wanted[:1], *others]],
     }
     answer = call("patches.transforms:run", payload, TIMEOUT_S)
     after, remarks = answer["files"], answer["remarks"]
-    if kind == "rename":
-        left = [
-            f"{each}:{number}"
-            for each, text in (texts | after).items()
-            for number, line in enumerate(text.split("\n"), 1)
-            if re.search(rf"\b{last}\b", line)
-        ]
-        if left:
-            remarks.append(
-                f"Left as they are, because they are words, or may be something else that is "
-                f"called `{name}`: {', '.join(left[:SHOWN])}{', ...' * (len(left) > SHOWN)}."
-            )
-    changes = [Change(each, "modify", after[each]) for each in sorted(after)]
+    left = [
+        f"{each}:{number}"
+        for each, text in (texts | after).items()
+        for number, line in enumerate(text.split("\n"), 1)
+        if kind == "rename" and re.search(rf"\b{last}\b", line)
+    ]
+    if left:
+        remarks.append(f"`{last}` is still in {plural(len(left), 'line')}: {', '.join(left[:20])}.")
+    changes = (Change(each, "modify", text) for each, text in sorted(after.items()))
     return "".join(canonical(each, python[each.path]) for each in changes), remarks

@@ -14,11 +14,11 @@ FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[^`\n]*$")
 HUNK = re.compile(r"@@(?: *-(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))?)?(?=[ @\r\n]|$)")
 GIT = re.compile(r'diff --git ("?)(?:a/)?(.{1,999})\1 \1(?:b/)?\2\1$')  # both names the same
 META = re.compile(
-    r"(old mode|new mode|new file mode|deleted file mode|rename from|rename to|copy from|copy to"
-    r"|similarity index|dissimilarity index|index|Binary files|GIT binary patch)(?: |$)(.*)"
+    r"((?:old|new|new file|deleted file) mode|(?:rename|copy) (?:from|to)"
+    r"|(?:dis)?similarity index|index|Binary files|GIT binary patch)(?: |$)(.*)"
 )
-PROSE = re.compile(r"\n+[-+] \S|-- $")  # a list, or the signature of git format-patch
-MAYBE_EDIT = re.compile(r"[-+](?! \S|-*\s*$)")
+MAYBE_EDIT = re.compile(r"[-+](?! \S|-*\s*$)")  # else a list, a rule or a signature
+CUT_OFF = "it is cut off, or goes on behind its end"
 
 
 @dataclass
@@ -83,10 +83,9 @@ def find(reply: str) -> list[Segment]:
             whole = whole or end < len(lines)
         if edits:
             after = itertools.takewhile(lambda i: not _starts(lines, i), range(end, len(lines)))
-            if not edits[-1].complete() and not whole:
-                edits[-1].trouble = "it is cut off at its end"
-            elif not edits[-1].complete() and any(MAYBE_EDIT.match(lines[i]) for i in after):
-                edits[-1].trouble = "lines that look like a part of it follow behind its end"
+            lost = not whole or any(MAYBE_EDIT.match(lines[i]) for i in after)
+            if lost and not edits[-1].complete():
+                edits[-1].trouble = CUT_OFF
             if prose < at:
                 segments.append(Segment("".join(lines[prose:at])))
             segments.append(Segment("".join(lines[at:end]), tuple(edits)))
@@ -98,25 +97,21 @@ def find(reply: str) -> list[Segment]:
 
 
 def _fence_end(lines: list[str], at: int, fence: re.Match[str]) -> int:
-    """The line that closes the fence: not deeper than it was opened, because a context line, which
-    has one more blank, may hold a fence itself."""
+    """The line that closes the fence: not deeper than it was opened, as a context line may be."""
     close = re.compile(rf"[ \t]{{0,{len(fence[1])}}}{fence[2]}{fence[2][0]}*\s*$")
     return next((i for i in range(at, len(lines)) if close.match(lines[i])), len(lines))
 
 
 def _starts(lines: list[str], at: int) -> bool:
-    """Whether a diff may begin here. `---` and `+++` are a header only when a hunk or the end
-    follows: an edit may remove a line `-- x`."""
-    if lines[at].startswith(("diff --git ", "@@")):
-        return bool(HUNK.match(lines[at])) or lines[at][0] == "d"
-    names = lines[at].startswith("--- ") and lines[at + 1 : at + 2]
-    after = "".join(lines[at + 2 : at + 3])
-    return bool(names and names[0].startswith("+++ ") and (not after.strip() or HUNK.match(after)))
+    """Whether a diff may begin here; an edit may remove a line `-- x`, so a hunk must follow."""
+    old, new, after = [*lines[at : at + 3], "", "", ""][:3]
+    if old.startswith("--- ") and new.startswith("+++ "):
+        return not after.strip() or bool(HUNK.match(after))
+    return old.startswith("diff --git ") or bool(HUNK.match(old))
 
 
 def _read(lines: list[str], at: int, fenced: bool) -> tuple[list[FileEdit], int]:
-    """The edits, and the line after them. A bare diff ends where prose begins; in a fence there is
-    no prose behind an edit."""
+    """The edits, and the line after them. A fence holds no prose behind an edit."""
     edits: list[FileEdit] = []
     end = at
     while at < len(lines):
@@ -133,7 +128,7 @@ def _read(lines: list[str], at: int, fenced: bool) -> tuple[list[FileEdit], int]
             edit, at = _read_header(lines, at)
             edits.append(edit)
         end = at
-    if edits and fenced and at < len(lines):
+    if fenced and at < len(lines):
         edits[-1].trouble = f"the line {lines[at].rstrip()!r} has none of the marks ' ', + and -"
     return edits, end
 
@@ -146,34 +141,37 @@ def _read_header(lines: list[str], at: int) -> tuple[FileEdit, int]:
             name = _unquoted(f"{same[1]}{same[2]}{same[1]}")
             edit.old, edit.new = f"a/{name}", f"b/{name}"
         at += 1
+    said = {}
     while at < len(lines) and (meta := META.match(lines[at].rstrip())):
-        match meta[1]:
-            case "new file mode":
-                edit.old, edit.mode = None, meta[2]
-            case "deleted file mode":
-                edit.new = None
-            case "new mode":
-                edit.mode = meta[2]
-            case "rename from":
-                edit.old = f"a/{_unquoted(meta[2])}"
-            case "rename to":
-                edit.new = f"b/{_unquoted(meta[2])}"
-            case "copy from" | "copy to" | "Binary files" | "GIT binary patch":
-                edit.trouble = "copies and binary files are not taken; make a new text file instead"
+        said[meta[1]] = meta[2]
         at += 1
-    if at < len(lines) and lines[at].startswith("--- ") and _starts(lines, at):
+    if "new file mode" in said:
+        edit.old = None
+    if "deleted file mode" in said:
+        edit.new = None
+    source, target = said.get("rename from"), said.get("rename to")
+    if source and target:
+        edit.old, edit.new = f"a/{_unquoted(source)}", f"b/{_unquoted(target)}"
+    elif source or target:
+        edit.trouble = "a rename needs both names, from and to"
+    if any(word.startswith(("copy", "Binary", "GIT")) for word in said):
+        edit.trouble = "copies and binary files are not taken"
+    edit.mode = said.get("new file mode") or said.get("new mode", "")
+    if _starts(lines, at) and lines[at].startswith("--- "):
         edit.old, edit.new = (_header_path(line[4:]) for line in lines[at : at + 2])
         at += 2
+        while at < len(lines) and not lines[at].strip():
+            at += 1
+        if at == len(lines) or not HUNK.match(lines[at]):
+            edit.trouble = CUT_OFF
     return edit, at
 
 
 def _read_hunk(lines: list[str], at: int, fenced: bool) -> tuple[Hunk, int]:
-    """The hunk, and the line after it. Counts are evidence only: they tell where a hunk may end."""
-    start, old, new, count = (
-        int(n) if n else None for n in HUNK.match(lines[at]).group(1, 2, 3, 4)
-    )
-    promised = [1 if n is None else n for n in (old, count)] if new is not None else [-1, -1]
-    hunk, end, blanks = Hunk(start, promised), at + 1, []
+    """The hunk, and the line after it. Counts only tell where a bare hunk may end."""
+    start, old, numbered, new = HUNK.match(lines[at]).groups()
+    promised = [int(old or 1), int(new or 1)] if numbered else [-1, -1]
+    hunk, end, blanks = Hunk(int(start) if start else None, promised), at + 1, []
     crlf = lines[at].endswith("\r\n")  # the reply's own line ends, as a browser sends them
     for at in range(end, len(lines)):
         line = lines[at].removesuffix("\n")
@@ -184,10 +182,10 @@ def _read_hunk(lines: list[str], at: int, fenced: bool) -> tuple[Hunk, int]:
         elif not line.strip("\r"):  # a blank context line that lost its mark, or none of it
             blanks.append(line)
             continue
-        elif line[0] not in " +-" or (_starts(lines, at) and (hunk.left != [1, 1] or blanks)):
+        elif line[0] not in " +-" or (_starts(lines, at) and (blanks or hunk.left != [1, 1])):
             break
-        elif hunk.left == [0, 0] and not fenced and PROSE.match("\n" * len(blanks) + line):
-            break
+        elif hunk.left == [0, 0] and not fenced and (blanks or line == "-- "):
+            break  # prose, or the signature of git format-patch
         else:
             for blank in blanks:
                 hunk.add(" ", blank)
@@ -204,7 +202,7 @@ def _header_path(text: str) -> str | None:
 
 
 def _unquoted(text: str) -> str:
-    """A path as git quotes it: in C's way, in double quotes, when it has odd characters."""
+    """A path without git's quotes and escapes, which are C's."""
     if not re.fullmatch(r'".+"', text):
         return text
     try:

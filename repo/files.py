@@ -6,10 +6,12 @@ a git command of ours run a program (hooks, fsmonitor and pagers are off; no pro
 
 import hashlib
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import git
 
@@ -21,7 +23,6 @@ SECRET_NAMES += ("*.keystore", ".netrc", ".npmrc", ".pypirc", ".sesskey", "crede
 OPTIONS = ["core.hooksPath=/dev/null", "core.fsmonitor=false", "core.quotePath=false"]
 OPTIONS += ["core.protectHFS=true", "core.protectNTFS=true", "protocol.allow=never"]
 OPTIONS += ["commit.gpgSign=false", "log.showSignature=false", "diff.external=", "core.pager=cat"]
-FIELD, RECORD = "\x1f", "\x1e"
 
 
 class Repo:
@@ -35,38 +36,31 @@ class Repo:
     def open(cls, folder: Path) -> "Repo":
         """The repository that holds `folder`; WorkbenchError when there is none to read."""
         if not folder.is_dir():
-            raise WorkbenchError(
-                f"There is no folder {folder}.", "Give --repo the path of a git repository."
-            )
+            raise WorkbenchError(f"There is no folder {folder}.", "Give --repo another path.")
         code, out, err = cls(folder.resolve()).try_git("rev-parse", "--show-toplevel")
         if code == 0 and out.strip():
             return cls(Path(os.fsdecode(out.rstrip(b"\n"))))
-        if "dubious ownership" in err:
-            raise WorkbenchError(
-                f"Git does not trust {folder}: it belongs to another user.",
-                f"If it is yours: git config --global --add safe.directory {folder.resolve()}",
-            )
+        why = err.strip().removeprefix("fatal: ").split("\n")[0]
         raise WorkbenchError(
-            f"{folder} is not inside a git repository with a working tree.",
+            f"{folder} is not inside a git repository with a working tree ({why}).",
             "Run git init and make a first commit there, or give --repo another folder.",
         )
 
     def try_git(
         self,
         *arguments: str,
-        stdin: bytes | None = None,
+        stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> tuple[int, bytes, str]:
         """Run git; returns its exit status, its output's bytes and its error text."""
         options = [part for option in OPTIONS for part in ("-c", option)]
-        command = ["git", *options, *arguments]
         settings = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
         with tempfile.TemporaryFile() as feed:
-            feed.write(stdin or b"")
+            feed.write(stdin)
             feed.seek(0)
             code, out, err = git.Git(cwd or self.root).execute(
-                command,
+                ["git", *options, *arguments],
                 istream=feed,
                 with_extended_output=True,
                 with_exceptions=False,
@@ -76,15 +70,9 @@ class Repo:
             )
         return code, out, err if isinstance(err, str) else err.decode("utf-8", "replace")
 
-    def git(
-        self,
-        *arguments: str,
-        stdin: bytes | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> str:
-        """Run git and return its output as text; WorkbenchError with git's words on failure."""
-        code, out, err = self.try_git(*arguments, stdin=stdin, env=env, cwd=cwd)
+    def git(self, *arguments: str, **how: Any) -> str:  # noqa: ANN401
+        """Run git as `try_git` does; its output as text, WorkbenchError when it fails."""
+        code, out, err = self.try_git(*arguments, **how)
         if code:
             raise WorkbenchError(
                 f"git {arguments[0]} failed: {err.strip() or f'exit status {code}'}",
@@ -92,10 +80,7 @@ class Repo:
             )
         return os.fsdecode(out)
 
-    # -- files ---------------------------------------------------------------------------------
-
     def files(self) -> list[str]:
-        """Every tracked file's path once, sorted; submodules are not files."""
         return sorted(self.modes())
 
     def modes(self) -> dict[str, str]:
@@ -108,31 +93,15 @@ class Repo:
         """The file's place on disk. WorkbenchError for a path that leaves the repository, goes
         through a link, or lies in git's own folder."""
         parts = PurePosixPath(path).parts
-        bad = not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path
         # git's own folder under every name that some file system takes for it
-        if bad or any(part.lower().rstrip(". ") in (".git", "git~1") for part in parts):
+        bad = any(re.fullmatch(r"\.\.|/|\.git[. ]*(:.*)?|git~1", p, re.I) for p in parts)
+        places = [self.root.joinpath(*parts[: n + 1]) for n in range(len(parts))]
+        if bad or not parts or re.search(r"[\\\0]", path) or any(map(Path.is_symlink, places)):
             raise WorkbenchError(
-                f"{path!r} is not a path inside the repository.",
+                f"{path!r} is not a path inside the repository, or goes through a link.",
                 "Write it relative to the repository's root, as in src/app.py.",
             )
-        place = self.root
-        for part in parts:
-            place = place / part
-            if place.is_symlink():
-                raise WorkbenchError(
-                    f"{path!r} goes through a symbolic link.", "Name the real file instead."
-                )
-        return place
-
-    def read(self, path: str) -> bytes:
-        """The bytes of a file; WorkbenchError when it cannot be read."""
-        try:
-            return self.resolve(path).read_bytes()
-        except OSError as error:
-            raise WorkbenchError(
-                f"{path} cannot be read: {error.strerror or error}.",
-                "Check the name; git ls-files lists what is tracked.",
-            ) from error
+        return places[-1]
 
     def text(self, path: str) -> SourceFile | None:
         """A file as text, or None for one that is not to be shown: binary, over 2 MB, a link, a
@@ -141,24 +110,22 @@ class Repo:
             return None
         try:
             place = self.resolve(path)
-            if not place.is_file() or place.stat().st_size > MAX_TEXT_BYTES:
-                return None
-            data = place.read_bytes()
+            data = place.read_bytes() if place.stat().st_size <= MAX_TEXT_BYTES else b"\0"
         except (WorkbenchError, OSError):
             return None
         if b"\0" in data[:8000]:  # git's own test for a binary file
             return None
         try:
-            text, encoding = data.decode("utf-8"), "utf-8"
+            text, encoding = data.decode(), "utf-8"
         except UnicodeDecodeError:
             text, encoding = data.decode("latin-1"), "latin-1"
-        return SourceFile(path, text, encoding, blob_sha(data))
+        # git's blob id: SHA-1 of the header `blob <size>` NUL and the bytes
+        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+        return SourceFile(path, text, encoding, blob.hexdigest())
 
     def guarded(self, path: str) -> bool:
         """Whether a file is out of reach for edits: ignored by git, or named like a secret."""
-        return is_secret(path) or self.try_git("check-ignore", "-q", "--", path)[0] == 0
-
-    # -- history -------------------------------------------------------------------------------
+        return is_secret(path) or self.try_git("check-ignore", "-q", "--", f"./{path}")[0] != 1
 
     def head(self) -> str | None:
         """The commit that is checked out; None before the first commit."""
@@ -174,20 +141,16 @@ class Repo:
         """The newest commits first, of the whole repository or of one file."""
         if self.head() is None:
             return []
-        form = RECORD + FIELD.join(("%H", "%aI", "%an", "%s")) + FIELD
-        where = ["--", path] if path else []
-        out = self.git(
-            "log", f"-n{limit}", f"--format={form}", "--name-only", "-z", "--no-renames", *where
-        )
+        form = ["--format=%x1e%H%x1f%aI%x1f%an%x1f%s%x1f", "--name-only", "--no-renames", "-z"]
+        out = self.git("log", f"-n{limit}", *form, *(["--", path] if path else []))
         commits = []
-        for record in out.split(RECORD)[1:]:
-            sha, date, author, subject, paths = record.split(FIELD, 4)
-            names = tuple(name.strip("\n") for name in paths.split("\0") if name.strip("\n"))
-            commits.append(Commit(sha, date, author, subject, names))
+        for record in out.split("\x1e")[1:]:
+            *facts, paths = record.split("\x1f", 4)
+            names = (name.strip("\n") for name in paths.split("\0"))
+            commits.append(Commit(*facts, tuple(filter(None, names))))
         return commits
 
     def change_counts(self, limit: int = 500) -> Counter[str]:
-        """How many of the newest `limit` commits touched each path."""
         return Counter(path for commit in self.log(limit) for path in commit.paths)
 
 
@@ -195,8 +158,3 @@ def is_secret(path: str) -> bool:
     """Whether the file's name says that it holds keys or passwords."""
     name = PurePosixPath(path.lower())
     return any(name.match(pattern) for pattern in SECRET_NAMES)
-
-
-def blob_sha(data: bytes) -> str:
-    """Git's blob id (SHA-1 of the header `blob <size>` NUL and the bytes)."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -320,7 +320,7 @@ def test_an_unknown_address_has_the_layout_and_the_nearest_pages(
     assert page.goto(f"{bench.url}/contekst").status == 404
     assert page.locator("#main a[href='/context']").count() == 1
     assert page.locator("#draft").is_visible()
-    for address in ("/", "/source", "/context", "/changes", "/source/web/app.py?line=3#L3"):
+    for address in ("/", "/source", "/context", "/source/web/app.py?line=3#L3"):
         assert page.goto(bench.url + address).status == 200
         assert page.locator("#draft").is_visible()
     page.close()

@@ -199,6 +199,9 @@ ABC = "a\nb\nc\nd\ne\nf\n"
         ("a\n", "-a\n", ""),
         ("a\x0cb\x85c\nd\n", " a\x0cb\x85c\n-d\n+D\n", "a\x0cb\x85c\nD\n"),
         ("\ufeffa\nb\n", "-b\n+B\n", "\ufeffa\nB\n"),
+        ("\ufeffa\nb\n", "-a\n+A\n", "\ufeffA\nb\n"),  # a byte order mark need not be told
+        ("\ufeffa\nb\n", "+x\n a\n", "\ufeffx\na\nb\n"),
+        ("\ufeffa\nb\n", "-\ufeffa\n+A\n", "A\nb\n"),
         ("-- a\n++ b\n", "--- a\n+-- A\n ++ b\n", "-- A\n++ b\n"),
     ],
 )
@@ -238,20 +241,24 @@ def test_several_hunks_are_placed_against_the_file_as_it_is(git_repo: Make) -> N
     [
         ("x\ny\nx\ny\n", "-x\n+z\n", "fits at 2 places: lines 1, 3"),
         ("x\ny\nx \ny\n", "-x\t\n+z\n", "fits at 2 places: lines 1, 3"),
-        ("alpha\nbeta\n", "-betta\n+z\n", "'betta'. The nearest is line 2: 'beta'"),
+        ("alpha\nbeta\n", "-betta\n+z\n", "'betta'. The nearest is 'beta'"),
         (ABC, "-q\n+z\n", "looks for a line that is not in the file: 'q'."),
-        (ABC, " a\n-c\n+C\n", "not one after the other"),
+        (ABC, " a\n-c\n+C\n", "do not stand one after the other"),
         (ABC, " a\n-B\n+b\n c\n", "already applied at line 1"),
+        (ABC, "+a\n b\n", "already applied at line 1"),  # they would fit once more
+        (ABC, " e\n+f\n", "already applied at line 5"),
+        ("a\r\nb\r\n", " a\n+b\n", "already applied at line 1"),
         (ABC, "-a\n+a\n", "changes nothing in f.txt"),
+        ("", "", "changes nothing in f.txt"),
         (ABC, " a\n b\n", "changes nothing in f.txt"),
         (ABC, "+z\n", "no line of the file"),
         (ABC, "-b\n+B\n@@\n a\n-b\n+2\n", "two hunks change line 2"),
         (ABC, " b\n+1\n@@\n b\n+2\n c\n", "two hunks change line 3"),
         (ABC, "-b\n-c\n-d\n+x\n@@\n c\n+new\n d\n", "two hunks change line 4"),
-        (ABC, "-c\n\\ No newline\n+C\n", "not one after the other"),
-        ("a\n", "-a\n+\0\n", "NUL"),
-        ("a\n", "-a\n+\ud800\n", "cannot hold"),
-        (b"\xe9\n", "-\xe9\n+\u20ac\n", "latin-1 and cannot hold '€'"),
+        (ABC, "-c\n\\ No newline\n+C\n", "do not stand one after the other"),
+        ("a\n", "-a\n+\0\n", "not be utf-8 text"),
+        ("a\n", "-a\n+\ud800\n", "not be utf-8 text"),
+        (b"\xe9\n", "-\xe9\n+\u20ac\n", "not be latin-1 text"),
         ("", "-x\n+y\n", "not in the file: 'x'"),
     ],
 )
@@ -333,9 +340,9 @@ def new(path: str, line: str = "x") -> str:
 @pytest.mark.parametrize(
     ("diff", "words"),
     [
-        (new("../x"), "not a path inside"),
+        (new("../x"), "not a name"),
         (new("x").replace("b/x", "/etc/x"), "not a path inside"),
-        (new("x/../../y"), "not a path inside"),
+        (new("x/../../y"), "not a name"),
         (new(".git/hooks/x"), "not a path inside"),
         (new("d/.GIT/x"), "not a path inside"),
         (new("git~1/x"), "not a path inside"),
@@ -375,7 +382,7 @@ def new(path: str, line: str = "x") -> str:
         (hunk("-a\n+b\n", "untracked.txt"), "not a tracked file"),
         (hunk("-a\n+b\n", "deleted.txt"), "missing"),
         (hunk("-a\n+b\n", "binary.dat"), "binary"),
-        (hunk("-a\n", "two.txt").replace("+++ b/two.txt", "+++ /dev/null"), "does not show"),
+        (hunk("-a\n", "two.txt").replace("+++ b/two.txt", "+++ /dev/null"), "does not delete"),
         ("".join(new(f"n{i}") for i in range(501)), "too large"),
         (new("n", "y" * 4_000_000), "4,000,000"),
     ],
@@ -394,3 +401,14 @@ def test_a_hostile_or_impossible_edit_is_refused(git_repo: Make, diff: str, word
     before = snapshot(root)
     assert words in refusal(root, diff)
     assert snapshot(root) == before
+
+
+def test_nothing_is_made_inside_a_submodule(git_repo: Make) -> None:
+    """# J12"""
+    root = git_repo({"f.txt": "a\n"})
+    inside = git_repo({"x": "x\n"}, "sample/sub")
+    run_git(root, "add", "sub")
+    run_git(root, "commit", "-qm", "submodule")
+    for name in [".git", "x"]:
+        (inside / name).rename(root.parent / f"away{name}")
+    assert "ignored by git" in refusal(root, new("sub/y"))

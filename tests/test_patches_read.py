@@ -169,6 +169,11 @@ def test_blank_lines_that_lost_their_mark_are_context() -> None:
         "diff --git a/x b/y\nsimilarity index 100%\ncopy from x\ncopy to y\n",
         "diff --git a/x b/x\nindex 1..2\nBinary files a/x and b/x differ\n",
         "--- /dev/null\n+++ b/new.py",
+        f"{DIFF}--- a/f.py\n+++ b/f.py\n",  # a header, and then no hunk
+        "--- a/f.py\n+++ /dev/null\n",
+        "diff --git a/x b/y\nrename from x\n",
+        "diff --git a/x b/x\nrename from x\n",
+        "diff --git a/x b/y\nrename to y\n",
     ],
 )
 def test_what_may_be_lost_is_told(reply: str) -> None:

@@ -21,16 +21,7 @@ def test_state_is_a_dict_that_outlives_its_process(tmp_path: Path) -> None:
         state["model"]
     with pytest.raises(KeyError):
         del state["model"]
-    state.close()
     assert list(State(tmp_path)) == ["window_tokens"]
-
-
-def test_a_transaction_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    state = State(tmp_path)
-    with pytest.raises(ZeroDivisionError), state.writing():
-        state.insert("discussion", title="lost")
-        raise ZeroDivisionError
-    assert state.rows("SELECT * FROM discussion") == []
 
 
 def test_a_killed_process_loses_nothing_that_was_written(tmp_path: Path) -> None:
@@ -46,7 +37,6 @@ def test_a_killed_process_loses_nothing_that_was_written(tmp_path: Path) -> None
 def test_an_older_database_is_brought_up_to_date_once(tmp_path: Path) -> None:
     state = State(tmp_path)
     assert state.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
-    state.close()
     assert State(tmp_path).rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
 
 

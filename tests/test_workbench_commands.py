@@ -128,7 +128,7 @@ def test_a_busy_port_is_told(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = command(ROOT, "serve", "--no-browser", "--port", str(port), home=home)
-    assert done.returncode == 1 and "in use" in done.stderr and "--port" in done.stderr
+    assert done.returncode == 1 and "cannot be had" in done.stderr and "--port" in done.stderr
 
 
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:

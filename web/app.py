@@ -6,11 +6,12 @@ from fasthtml import components as c
 from fasthtml.core import FastHTML, fh_cfg
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 
 from chat import Chat
 from patches import Branch
 from shapes import WorkbenchError
+from web import assets
 from web.body import Control
 from web.desk import Desk
 from web.guard import App, Guard
@@ -29,7 +30,7 @@ def make_app(
     chat.publish = hub.publish
     app = FastHTML(
         default_hdrs=False,
-        hdrs=(*HEAD, *desk.assets.tags()),
+        hdrs=(*HEAD, *desk.assets.tags),
         htmlkw={"lang": "en"},
         body_wrap=Shell,
         canonical=False,
@@ -39,13 +40,11 @@ def make_app(
     )
     app.state.desk = desk
     routes.to_app(app)
-    app.router.routes.append(Route("/static/{name:path}", desk.assets.serve))
-    app.router.routes.append(WebSocketRoute("/ws", hub.socket))
+    app.router.routes += [*assets.mounts(), WebSocketRoute("/ws", hub.socket)]
     return Guard(app, token, port, desk.assets.cdn), desk
 
 
 async def refused(request: Request, error: WorkbenchError) -> Response | tuple:
-    """A WorkbenchError as the sentence and the hint that it is."""
     if request.headers.get("hx-request"):
         return PlainTextResponse(str(error), status_code=409)
     return c.Title("Not possible"), c.H1("Not possible"), c.P(error.message), c.P(error.hint)

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import uvicorn
 from starlette.types import ASGIApp, Message
 
-LINGER_S = 6  # longer than an idle kept-alive connection lasts, which is 5 s in uvicorn
+LINGER_S = 6  # longer than uvicorn keeps an idle connection, 5 s
 MAX_MESSAGE_BYTES = 1 << 20
 
 
@@ -26,7 +26,7 @@ class Control:
         self.writer: asyncio.StreamWriter | None = None
 
     def look(self) -> None:
-        """Have the source compared at once; a drain, `failed` or `unchanged` follows."""
+        """Have the source compared at once."""
         self.tell(look=True)
 
     def tell(self, **message: object) -> None:
@@ -43,11 +43,10 @@ def serve(
     busy: Callable[[], bool],
     on_event: Callable[[Message], None],
 ) -> None:
-    """Serve `app` until the parent says drain or dies; waits while `busy()`.
+    """Serve `app` until the parent says drain or dies, and is not `busy()`.
 
-    `on_event` gets the parent's words in the event loop: {"go": true} before the first caller,
-    {"swapping": true}, {"unchanged": true},
-    {"failed": {"stage": "syntax" | "boot" | "health", "error": text, "paths": [...]}}.
+    `on_event` gets the parent's words: {"go": true} before the first caller, {"swapping": true},
+    {"unchanged": true}, {"failed": {"stage": …, "error": …, "paths": [...]}}.
     """
     config = uvicorn.Config(
         app,
@@ -60,9 +59,7 @@ def serve(
     )
     server = _Server(config)
     server.control, server.busy, server.on_event = control, busy, on_event
-    # named as TCP, else asyncio leaves Nagle on: 44 ms for each response
-    tcp = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    server.listener = socket.socket(*tcp, listen_fd)
+    server.listener = socket.socket(fileno=listen_fd)
     server.channel = socket.socket(fileno=control_fd)
     for each in (server.listener, server.channel):
         each.set_inheritable(False)  # a program that we start must not hold them open
@@ -70,11 +67,6 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    control: Control
-    busy: Callable[[], bool]
-    on_event: Callable[[Message], None]
-    listener: socket.socket  # shared with the parent and other bodies
-    channel: socket.socket
     linger_s = 0
 
     def capture_signals(self) -> nullcontext[None]:
@@ -111,11 +103,10 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let everybody finish; uvicorn's own cuts idle connections and replies at once."""
+        """Let everybody finish; uvicorn's cuts."""
         for server in self.servers:
             server.close()  # never shutdown() of the socket: other bodies accept from it
         self.control.draining.set()
-        # the next request finds the next body
         self.server_state.default_headers.append((b"connection", b"close"))
         until = time.monotonic() + self.linger_s
         await asyncio.sleep(0.1)  # what was just accepted becomes a connection

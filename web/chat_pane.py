@@ -18,6 +18,7 @@ BUTTONS = {  # by a proposal's status; the first one of a card stands out
     "refused": {"repair": "Ask for another try", "check": "Check again"},
     "failed": {"repair": "Ask for another try", "check": "Check again"},
     "applied": {"undo": "Undo", "keep": "Keep"},
+    "undone": {"redo": "Redo"},
 }
 
 
@@ -61,13 +62,12 @@ def Bubble(desk: Desk, row: Row, growing: Growing | None = None, **swap: str) ->
     body, tail = (growing.done, growing.rest) if growing else ("", text)
     shown = c.P(text, cls="plain") if role == "user" else c.NotStr(desk.markdown.html(tail))
     facts = json.loads(row["facts"])
-    told = [row["note"]] if row["note"] else []
+    foot = [row["note"]]
     if facts.get("prompt_tokens"):
         read, written = facts["prompt_tokens"], facts["reply_tokens"] or 0
-        told.append(f"{read:,} tokens read, {written:,} written")
-    foot = [" · ".join(told)]
+        foot.append(f" {read:,} tokens read, {written:,} written")
     if row["status"] == "streaming":
-        stop = c.Button("Stop", ws_send=True, hx_vals='{"stop": true}', type="button", cls="stop")
+        stop = c.Button("Stop", ws_send=True, hx_vals='{"stop": true}', type="button")
         foot = [c.Span("thinking …", id=f"m{number}-phase"), stop]
     return c.Article(
         c.Header(SPEAKERS[role], c.Small(row["model"])),
@@ -89,34 +89,29 @@ def ReviewCard(desk: Desk, row: Row) -> FT:
     acts = BUTTONS.get(status, {})
     if status == "applied" and desk.repo.head() != row["commit_sha"]:
         acts = {}  # only the newest change can be taken back or kept
+    how = {"type": "button", "hx_vals": json.dumps({"sha": row["sha"]}), "hx_swap": "none"}
     buttons = [
         c.Button(
             text,
-            type="button",
             hx_post=f"/proposal/{row['id']}/{act}",
-            hx_vals=json.dumps({"sha": row["sha"]}),
-            hx_swap="none",
             hx_disabled_elt="this",
             cls="" if act in ("apply", "repair") else "quiet",
+            **how,
         )
         for act, text in acts.items()
     ]
     badges = [c.Span(BADGES.get(status, status), cls=f"badge {status}")]
     for note in verdict.notes:
-        badges.append(c.Span(note.check, cls=f"badge {'fine' if note.ok else 'warn'}"))
-    where = f"{row['branch']} {row['commit_sha'][:12]}" if status == "applied" else ""
-    shown = [c.Pre(row["error"], cls="reason")] if row["error"] else []
-    if verdict.diff:
+        kind = "fine" if note.ok else "warn"
+        badges.append(c.Span(note.check, cls=f"badge {kind}", title=note.text))
+    if status == "applied":
+        badges.append(c.Small(f"{row['branch']} {row['commit_sha'][:12]}"))
+    why = row["error"] or verdict.reason
+    shown = [c.Pre(why, cls="reason")] if why else []
+    if verdict.ok:
         shown.append(c.NotStr(code_block(verdict.diff, "diff")))
-    if not verdict.ok:
+    else:
         edit = c.NotStr(code_block(row["edit"], "diff"))
-        shown += [c.Pre(verdict.reason, cls="reason")]
-        shown += [c.Details(c.Summary("What was proposed"), edit)]
-    evidence = (c.Small(f"{note.check}: {note.text}") for note in verdict.notes)
-    return c.Article(
-        c.Header(*badges, c.Small(where)),
-        *shown,
-        c.Footer(*evidence, *buttons),
-        id=f"p{row['id']}",
-        cls=f"card {status}",
-    )
+        shown.append(c.Details(c.Summary("What was proposed"), edit))
+    parts = (c.Header(*badges), *shown, c.Footer(*buttons))
+    return c.Article(*parts, id=f"p{row['id']}", cls=f"card {status}")

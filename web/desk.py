@@ -14,9 +14,11 @@ from starlette.requests import Request
 from chat import Chat, Choice, Event
 from patches import Branch
 from shapes import Pack, Provenance, WorkbenchError
-from web.assets import ROOT, Assets
+from web import assets
 from web.body import Control
 from web.markdown import Markdown
+
+REPAIR = "Your last edit could not be used. Please send it again whole, as a diff. This is why:"
 
 
 class Desk:
@@ -24,9 +26,9 @@ class Desk:
         self.chat, self.branch, self.control = chat, branch, control
         self.repo, self.discussions = chat.repo, chat.discussions
         self.settings = chat.discussions.state
-        self.own = self.repo.root == ROOT  # this program is its own target
+        self.own = self.repo.root == assets.ROOT  # this program is its own target
         self.title = app_name if self.own else f"{app_name} · {self.repo.name}"
-        self.assets = Assets()
+        self.assets = assets.read()
         self.markdown = Markdown(self._paths)
         self.body_id = uuid.uuid4().hex[:12]
         self.moving = asyncio.Lock()
@@ -59,16 +61,12 @@ class Desk:
         return pack, min(speaker.window_tokens, largest)
 
     def mark(self, proposal: int, **values: str) -> None:
-        """Change a proposal, and show its card as it is now on every page."""
         if values:
             self.settings.amend("proposal", proposal, **values)
         row = self.discussions.proposal(proposal)
         self.chat.publish(Event(row["discussion"], "message", row["message"]))
 
-    # -- what the buttons do -------------------------------------------------------------------
-
     async def act(self, proposal: int, what: str, sha: str) -> None:
-        """A button of a review card."""
         row = self.discussions.proposal(proposal)
         if what == "apply":
             await self.apply(proposal, sha)
@@ -79,11 +77,7 @@ class Desk:
             self.mark(proposal, status="dismissed")
         elif what == "repair":
             reason = row["error"] or self.discussions.verdict(row).reason
-            self.chat.say(
-                row["discussion"],
-                f"Your last edit could not be used:\n\n{reason}\n\nPlease send the whole "
-                "corrected edit again, as one unified diff.",
-            )
+            self.chat.say(row["discussion"], f"{REPAIR}\n\n{reason}")
         else:
             await self.step(what)
 
@@ -98,10 +92,9 @@ class Desk:
                     "The files have changed since this diff was shown, and nothing was applied.",
                     "Read the card again: it shows what would be applied now.",
                 )
-            messages = self.discussions.messages(row["discussion"])
-            asked = [
-                m["content"] for m in messages if m["role"] == "user" and m["id"] < row["message"]
-            ]
+            rows = self.discussions.messages(row["discussion"])
+            before = (r for r in rows if r["role"] == "user" and r["id"] < row["message"])
+            asked = [r["content"] for r in before]
             digest = json.loads(row["facts"]).get("digest") or ""
             who = Provenance(row["model"], digest, str(row["discussion"]))
             done = await asyncio.to_thread(self.branch.apply, verdict, asked[-1], who)
@@ -123,8 +116,6 @@ class Desk:
             self.mark(row["id"], **({"status": "applied"} if what == "redo" else {}))
         self.control.look()
 
-    # -- what the supervisor says --------------------------------------------------------------
-
     def heard(self, news: dict) -> None:
         """Something about the body that should follow this one, or about this one going live."""
         waking = [row["id"] for row in self.discussions.proposals(status="waking")]
@@ -141,7 +132,6 @@ class Desk:
                 self.mark(proposal, status="applied")
 
     async def _take_back(self, waking: list[int], told: str) -> None:
-        """The new body did not wake: the tree goes back, the card tells why."""
         async with self.moving:
             for proposal in reversed(waking):
                 try:

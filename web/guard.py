@@ -1,8 +1,7 @@
 """The wall in front of every request and WebSocket: only this machine's own page gets through.
 
-Knows nothing of routes. Invariant: a request with a foreign Host, Origin or fetch site, and a
-change without the token, ends here; no header, however malformed, raises. One pure ASGI wrapper,
-because middleware classes that see HTTP only would leave the WebSocket open.
+Knows nothing of routes. Invariant: a foreign Host or Origin, and a change from a foreign site or
+without the token, ends here; no header raises.
 """
 
 import hmac
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+REFUSAL = "Only the page itself may do this, or a sender of X-Workbench-Token."
 NAMES = ("127.0.0.1", "localhost")
 CSP = (
     "default-src 'none'; script-src 'self'{cdn}; style-src 'self'{cdn}; img-src 'self' data:; "
@@ -28,13 +28,13 @@ HEADERS = {
 
 
 class Guard:
-    """`cdn` is the one foreign origin that the page may load assets from, "" for none."""
+    """`cdn` is the one foreign origin for assets."""
 
     def __init__(self, app: App, token: str, port: int, cdn: str = "") -> None:
         self.app = app
         self.token = token
         self.hosts = {f"{name}:{port}" for name in NAMES} | set(NAMES if port == 80 else ())
-        # cookies ignore ports: another workbench on this machine must not get ours
+        # cookies ignore ports
         self.cookie = f"workbench-{port}"
         policy = CSP.format(cdn=f" {cdn}" if cdn else "")
         self.headers = HEADERS | {"Content-Security-Policy": policy}
@@ -45,9 +45,9 @@ class Guard:
             return
         connection = HTTPConnection(scope)
         cookie = connection.cookies.get(self.cookie, "")
-        if why := self._refusal(connection, cookie):
+        if not self._is_ours(connection, cookie):
             http = scope["type"] == "http"
-            refuse = PlainTextResponse(why, 403) if http else WebSocketClose(1008, why)
+            refuse = PlainTextResponse(REFUSAL, 403) if http else WebSocketClose(1008)
             await refuse(scope, receive, send)
             return
 
@@ -66,24 +66,19 @@ class Guard:
     def _is_token(self, shown: str) -> bool:
         return hmac.compare_digest(shown.encode(), self.token.encode())
 
-    def _refusal(self, connection: HTTPConnection, cookie: str) -> str:
-        """Why this request is not let through, or ""."""
-
+    def _is_ours(self, connection: HTTPConnection, cookie: str) -> bool:
         def header(name: str) -> str:
-            """A header that comes twice is joined, and so matches nothing."""
+            """Twice the same matches nothing."""
             return ", ".join(connection.headers.getlist(name))
 
         host, method = header("host"), connection.get("method")
         # the parent asks on a port of its own
         health = method == "GET" and connection["path"] == "/healthz"
         if host not in self.hosts and not (health and host.rpartition(":")[0] in NAMES):
-            return "This page answers only under its own address on this machine."
+            return False
         if header("origin") not in ("", *(f"http://{host}" for host in self.hosts)):
-            return "Another page tried to use this one."
-        if connection["type"] == "http" and method in ("GET", "HEAD"):
-            return ""
-        if header("sec-fetch-site") not in ("", "same-origin", "none"):
-            return "Another page tried to use this one."
-        if not self._is_token(header("x-workbench-token") or cookie):
-            return "The token is missing: open the page first, or send X-Workbench-Token."
-        return ""
+            return False
+        if method in ("GET", "HEAD"):  # a WebSocket has none
+            return True
+        same_site = header("sec-fetch-site") in ("", "same-origin", "none")
+        return same_site and self._is_token(header("x-workbench-token") or cookie)

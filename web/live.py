@@ -6,7 +6,6 @@ what a reload would show.
 
 import asyncio
 import json
-import os
 import time
 from contextlib import suppress
 
@@ -23,7 +22,6 @@ from web.page import Meter, Version
 
 MAX_TEXT_CHARS = 400_000
 TICK_S = 0.04
-FOLLOW_S = 0.5
 
 
 def fragment(*parts: FT) -> str:
@@ -55,11 +53,10 @@ class Hub:
             self._show(event)
 
     def bubble(self, number: int, **swap: str) -> FT:
-        row = self.desk.discussions.message(number)
-        return Bubble(self.desk, row, self.growing.get(number), **swap)
+        message = self.desk.discussions.message(number)
+        return Bubble(self.desk, message, self.growing.get(number), **swap)
 
     def _show(self, event: Event) -> None:
-        """Add a message to the pages that lack it, replace it in those that have it."""
         number, row = event.message, self.desk.discussions.message(event.message)
         if row["status"] != "streaming" and self.growing.pop(number, None):
             self.painters.pop(number).cancel()
@@ -96,8 +93,6 @@ class Hub:
             if shown == discussion:
                 queue.put_nowait(html)
 
-    # -- one page ------------------------------------------------------------------------------
-
     async def socket(self, socket: WebSocket) -> None:
         """`/ws?discussion=N`: a page, or a script with the token, sends `{"text": …, "key": …}` or
         `{"stop": true}`; it receives HTML fragments."""
@@ -113,21 +108,20 @@ class Hub:
         self.pages[queue] = discussion, set(numbers)
         everything = c.Div(*map(self.bubble, numbers), id="messages", hx_swap_oob="innerHTML")
         queue.put_nowait(fragment(everything, Version(desk, hx_swap_oob="true")))
-        works = (self._read(socket, discussion), self._write(socket, queue))
-        tasks = [asyncio.create_task(work) for work in works]
-        follower = asyncio.create_task(self._follow(discussion))
+        reader = asyncio.create_task(self._read(socket, discussion))
+        writer = asyncio.create_task(self._write(socket, queue))
         leaving = asyncio.create_task(desk.control.draining.wait())
+        tasks = (reader, writer, leaving)
         try:
-            await asyncio.wait([*tasks, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if leaving.done():  # finish what is being said, then send the page to the new body
-                tasks[0].cancel()
-                while not tasks[1].done() and (desk.chat.busy(discussion) or queue.qsize()):
+                while not writer.done() and (desk.chat.busy(discussion) or queue.qsize()):
                     await asyncio.sleep(TICK_S)
                 with suppress(WebSocketDisconnect, RuntimeError):  # it may have left by itself
                     await socket.close(1012)
         finally:
             del self.pages[queue]
-            for task in (*tasks, follower, leaving):
+            for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -143,26 +137,11 @@ class Hub:
             text, key = said.get("text"), said.get("key")
             if said.get("stop"):
                 chat.stop(discussion)
+            elif self.desk.control.draining.is_set():
+                continue  # not confirmed, so the page says it again to the new body
             elif isinstance(text, str) and text.strip() and len(text) <= MAX_TEXT_CHARS:
                 chat.say(discussion, text.strip(), key if isinstance(key, str) else None)
 
     async def _write(self, socket: WebSocket, queue: asyncio.Queue[str]) -> None:
         while True:
             await socket.send_text(await queue.get())
-
-    async def _follow(self, discussion: int) -> None:
-        """Show a reply that the body before this one is still writing."""
-        seen: dict[int, str] = {}
-        while True:
-            rows = self.desk.discussions.messages(discussion)
-            others = {
-                r["id"] for r in rows if r["status"] == "streaming" and r["pid"] != os.getpid()
-            }
-            for row in rows:
-                now = row["content"] + row["status"]
-                if row["id"] in others | seen.keys() and seen.get(row["id"]) != now:
-                    seen[row["id"]] = now
-                    self.publish(Event(discussion, "message", row["id"]))
-            if not others:
-                return
-            await asyncio.sleep(FOLLOW_S)

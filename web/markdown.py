@@ -12,8 +12,6 @@ from urllib.parse import quote
 
 import nh3
 from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline, emphasis
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
@@ -27,30 +25,35 @@ TAGS |= set("table thead tbody tr th td div span button".split())
 ATTRIBUTES = {tag: {"class"} for tag in ("code", "div", "span")}
 ATTRIBUTES |= {"a": {"href", "title"}, "ol": {"start"}, "button": {"class", "type"}}
 PLACE = re.compile(r"([\w.][\w./-]{0,200}\.\w{1,10}):(\d{1,7})(?!\w)")
-MAX_LINKS = 500
 
 
-def source_url(path: str, line: int = 0) -> str:
-    """Where the page shows a file, at a line."""
+def source_url(path: str, line: int | str = 0) -> str:
     return f"/source/{quote(path)}" + (f"?line={line}#L{line}" if line else "")
 
 
 def code_html(text: str, language: str = "", filename: str = "") -> str:
     """Highlighted HTML whose text is exactly `text`."""
-    options = {"stripnl": False, "ensurenl": False}
+    choose, name = get_lexer_by_name, language
+    if filename:
+        choose, name = get_lexer_for_filename, filename
     try:
-        if filename:
-            lexer = get_lexer_for_filename(filename, **options)
-        else:
-            lexer = get_lexer_by_name(language, **options)
+        lexer = choose(name, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return escape(text)
     shown = highlight(text, lexer, HtmlFormatter(nowrap=True))
     return shown if text.endswith("\n") else shown.removesuffix("\n")  # it ends every line
 
 
+def code_css() -> str:
+    """The colours of highlighted code, by day and by night."""
+    day, night = (
+        HtmlFormatter(style=style).get_style_defs(":is(code, .source)")
+        for style in ("default", "github-dark")
+    )
+    return f"{day}\n@media (prefers-color-scheme: dark) {{ {night} }}"
+
+
 def code_block(text: str, language: str = "") -> str:
-    """A block of code with a button that copies it."""
     return (
         '<div class="code"><button type="button" class="copy">Copy</button>'
         f"<pre><code>{code_html(text, language)}</code></pre></div>\n"
@@ -65,12 +68,11 @@ class Markdown:
         self.parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
         self.parser.disable(["image"])
         self.parser.inline.ruler.at("emphasis", _emphasis)
-        self.parser.core.ruler.push("place_links", self._link_places)
-        self.parser.add_render_rule("fence", _fence)
-        self.parser.add_render_rule("code_block", _fence)
+        rules = {"fence": _fence, "code_block": _fence}
+        rules |= {"text": self._linked, "code_inline": self._linked}
+        self.parser.renderer.rules |= rules
 
     def html(self, text: str) -> str:
-        """The whole text as safe HTML."""
         return nh3.clean(
             self.parser.render(text),
             tags=TAGS,
@@ -89,31 +91,16 @@ class Markdown:
         last = max((start for start in starts if start and not lines[start - 1].strip()), default=0)
         return sum(len(line) + 1 for line in lines[:last])
 
-    def _link_places(self, state: StateCore) -> None:
-        """Turn `path:line` of a known file into a link to its source."""
-        known, left = self.known(), MAX_LINKS
-        for block in state.tokens:
-            if not block.children or ":" not in block.content:
-                continue
-            children: list[Token] = []
-            inside = 0
-            for token in block.children:
-                inside += (token.type == "link_open") - (token.type == "link_close")
-                if inside or token.type not in ("text", "code_inline") or left <= 0:
-                    children.append(token)
-                    continue
-                end = 0
-                for match in PLACE.finditer(token.content):
-                    if match[1] not in known:
-                        continue
-                    href = source_url(match[1], int(match[2]))
-                    children += _like(token, token.content[end : match.start()])
-                    children.append(Token("link_open", "a", 1, attrs={"href": href}))
-                    children += _like(token, match[0])
-                    children.append(Token("link_close", "a", -1))
-                    end, left = match.end(), left - 1
-                children += _like(token, token.content[end:])
-            block.children = children
+    def _linked(self, tokens: list[Token], index: int, options: OptionsDict, env: dict) -> str:
+        token, before = tokens[index], tokens[index - 1].type if index else ""
+        text = escape(token.content)
+        if before != "link_open":
+            text = PLACE.sub(self._link, text)
+        return f"<code>{text}</code>" if token.type == "code_inline" else text
+
+    def _link(self, match: re.Match[str]) -> str:
+        place, path, line = match[0], match[1], match[2]
+        return f'<a href="{source_url(path, line)}">{place}</a>' if path in self.known() else place
 
 
 class Growing:
@@ -146,13 +133,6 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
     return not doubled and emphasis.tokenize(state, silent)
 
 
-def _like(token: Token, content: str) -> list[Token]:
-    return [token.copy(content=content)] if content else []
-
-
-def _fence(
-    renderer: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: dict
-) -> str:
+def _fence(tokens: list[Token], index: int, options: OptionsDict, env: dict) -> str:
     token = tokens[index]
-    words = token.info.split(maxsplit=1)
-    return code_block(token.content, words[0] if words else "")
+    return code_block(token.content, next(iter(token.info.split()), ""))

@@ -11,11 +11,8 @@ from starlette.requests import Request
 from web.chat_pane import ChatPane
 from web.desk import Desk
 
-LINKS = {"/source": "Source", "/context": "Context", "/changes": "Changes"}
-HTMX = (
-    '{"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false,'
-    '"selfRequestsOnly":true,"historyCacheSize":0}'
-)
+LINKS = {"/source": "Source", "/context": "Context"}
+HTMX = '{"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false}'
 HEAD = (
     c.Meta(charset="utf-8"),
     c.Meta(name="viewport", content="width=device-width, initial-scale=1"),
@@ -28,10 +25,10 @@ def Shell(view: tuple, req: Request) -> FT:
     """FastHTML's body_wrap: what a handler returns, set into the page."""
     desk = Desk.__from_request__(req)
     discussion = desk.current()
-    cdn = "" if desk.assets.local else "npm is missing: htmx and Pico come from a CDN."
+    cdn = "npm is missing: htmx and Pico come from a CDN." if desk.assets.cdn else ""
     bar = c.Header(
         c.Nav(
-            c.A(desk.title, href="/", cls="brand"),
+            c.A(desk.title, href="/"),
             *(c.A(text, href=href) for href, text in LINKS.items()),
             aria_label="Pages",
         ),
@@ -67,4 +64,4 @@ def Version(desk: Desk, **swap: str) -> FT:
 
 
 def _marks(desk: Desk) -> dict[str, str]:
-    return {"data_body": desk.body_id, "data_js": desk.assets.digest("app.js")}
+    return {"data_body": desk.body_id, "data_js": desk.assets.version}

@@ -17,17 +17,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from chat import Choice
 from shapes import WorkbenchError, plural
 from web.desk import Desk
-from web.markdown import code_html, source_url
+from web.markdown import code_css, code_html, source_url
 from web.page import Meter, Shell
 
 # Every module of these must import before a body goes live; the supervisor checks the others.
 ROOMS = ("chat", "context", "models", "patches", "plugins", "rag_index", "repo", "upgrades", "web")
 EXAMPLES = ("Which file restarts the server?", "What changed lately?", "Remove unused imports")
-MOVES = {
-    "undo": "Take the newest change back",
-    "redo": "Bring the last undone change again",
-    "keep": "Fast-forward your own branch to here",
-}
 routes = APIRouter(body_wrap=Shell)
 
 
@@ -36,10 +31,8 @@ def home(desk: Desk) -> tuple:
     repo = desk.repo
     mine = "This is the source of the program you are using." if desk.own else ""
     files, branch = plural(len(repo.files()), "file"), repo.branch() or "none (detached)"
-    commits = [
-        (c.Code(commit.sha[:8]), commit.subject, c.Small(commit.date[:10]))
-        for commit in repo.log(8)
-    ]
+    commits = [(c.Code(each.sha[:8]), each.subject, each.date[:10]) for each in repo.log(8)]
+    examples = (c.Button(text, type="button", cls="example quiet") for text in EXAMPLES)
     return (
         c.Title(desk.title),
         c.H1(desk.title),
@@ -48,26 +41,19 @@ def home(desk: Desk) -> tuple:
             "Ask on the right. A proposed change comes as a card; nothing happens to a file before "
             "you press Apply, and Undo takes it back exactly."
         ),
-        c.Div(*map(Example, EXAMPLES), cls="examples"),
+        c.Div(*examples, cls="row"),
         c.H2("Newest commits"),
-        Table((), commits),
+        Table(commits),
     )
 
 
-def Example(text: str) -> FT:
-    return c.Button(text, type="button", cls="example quiet", data_text=text)
-
-
-def Table(head: tuple, rows: list[tuple]) -> FT:
-    cells = [c.Tr(*(c.Td(cell) for cell in row)) for row in rows]
-    if not rows:
-        return c.P("Nothing yet.")
+def Table(rows: list[tuple], *head: str) -> FT:
+    cells = (c.Tr(*map(c.Td, row)) for row in rows)
     return c.Table(c.Thead(c.Tr(*map(c.Th, head))), c.Tbody(*cells))
 
 
 @routes("/discussion/{number}", methods=["GET"])
 def discussion(desk: Desk, number: int) -> tuple:
-    """The home page with this discussion open; it stays open on the other pages."""
     desk.settings["discussion"] = desk.discussions.get(number)["id"]
     return home(desk)
 
@@ -80,7 +66,6 @@ def source_list(desk: Desk) -> tuple:
 
 @routes("/source/{path:path}", methods=["GET"])
 def source(desk: Desk, path: str, line: int = 0) -> tuple:
-    """One tracked file, every line with its number and its own address."""
     file = desk.repo.text(path) if path in desk.repo.files() else None
     if file is None:
         raise WorkbenchError(
@@ -98,21 +83,25 @@ def source(desk: Desk, path: str, line: int = 0) -> tuple:
 
 @routes("/context", methods=["GET"])
 async def context(desk: Desk) -> tuple:
-    """What the model is told: every file with its form and tokens, and the exact text."""
     pack, window = await desk.packed()
     files = sorted(pack.files, key=lambda file: (file.form, -file.tokens))
     rows = [(c.A(f.path, href=source_url(f.path)), f.form, f"{f.tokens:,}") for f in files]
+    told = (
+        f"{pack.total_tokens:,} tokens of the pack's {pack.budget_tokens:,}, in a window of "
+        f"{window:,}. Counted with {pack.encoding}. "
+    )
+    text = c.A("The exact text", href="/context/text")
     return (
         c.Title("Context"),
         c.H1("Context"),
-        c.P(
-            f"{pack.total_tokens:,} tokens of the pack's {pack.budget_tokens:,}; the window holds "
-            f"{window:,}. Counted with {pack.encoding}. ",
-            c.A("The exact text", href="/context/text"),
-        ),
-        c.Progress(value=pack.total_tokens, max=window),
-        Table(("File", "Form", "Tokens"), rows),
+        c.P(told, text),
+        Table(rows, "File", "Form", "Tokens"),
     )
+
+
+@routes("/code.css", methods=["GET"])
+def code_style() -> Response:
+    return Response(code_css(), media_type="text/css")
 
 
 @routes("/context/text", methods=["GET"])
@@ -120,46 +109,21 @@ async def context_text(desk: Desk) -> Response:
     return PlainTextResponse((await desk.packed())[0].text)
 
 
-@routes("/changes", methods=["GET"])
-def changes(desk: Desk) -> tuple:
-    """What was applied, newest first, with the ways back and forth."""
-    rows = [(c.Code(r.commit[:8]), r.subject, r.model, r.state) for r in desk.branch.changes()]
-    moves = [
-        c.Button(what.title(), hx_post=f"/changes/{what}", cls="quiet", title=title)
-        for what, title in MOVES.items()
-    ]
-    where = c.P(f"On branch {desk.repo.branch() or 'none'}.")
-    table = Table(("Commit", "Change", "Model", "State"), rows)
-    return c.Title("Changes"), c.H1("Changes"), where, c.Div(*moves), table
-
-
-# -- parts of the bar ------------------------------------------------------------------------------
-
-
 @routes("/models", methods=["GET"])
 async def models(desk: Desk) -> tuple:
-    """The model menu, and a banner when the chosen model cannot answer."""
-    menu = await desk.chat.choice.menu()
-    names = {name: (name, name == menu.chosen) for name in menu.names}
-    sizes = {w: (f"{w // 1024}K", w == desk.chat.choice.window()) for w in Choice.WINDOWS}
+    menu, window = await desk.chat.choice.menu(), desk.chat.choice.window()
+    names = [c.Option(name, selected=name == menu.chosen) for name in menu.names]
+    sizes = [c.Option(f"{w // 1024}K", value=w, selected=w == window) for w in Choice.WINDOWS]
+    send = {"hx_post": "/choice", "hx_swap": "none"}
     return (
-        *(
-            c.Select(
-                *(c.Option(text, value=v, selected=on) for v, (text, on) in options.items()),
-                name=name,
-                aria_label=name.title(),
-                hx_post="/choice",
-                hx_swap="none",
-            )
-            for name, options in (("model", names), ("window", sizes))
-        ),
+        c.Select(*names, name="model", aria_label="Model", **send),
+        c.Select(*sizes, name="window", aria_label="Window", **send),
         c.Span(menu.notice, role="alert"),
     )
 
 
 @routes("/choice", methods=["POST"])
 def choice(desk: Desk, model: str = "", window: int = 0) -> FT:
-    """Choose the model or its window, from the next message on."""
     if model:
         desk.settings["model"] = model
     if window in Choice.WINDOWS:
@@ -169,15 +133,11 @@ def choice(desk: Desk, model: str = "", window: int = 0) -> FT:
 
 @routes("/meter", methods=["GET"])
 async def meter(desk: Desk) -> FT:
-    """What fills the window of the model that would answer now."""
     pack, window = await desk.packed()
     used = pack.total_tokens
     title = f"{used:,} of {window:,} tokens are source; {window - used:,} are left for talk"
     bar = c.Progress(value=used, max=window, aria_label="Window")
     return c.A(bar, c.Small(f"{100 * used // window} %"), href="/context", title=title)
-
-
-# -- buttons ---------------------------------------------------------------------------------------
 
 
 @routes("/discussion", methods=["POST"])
@@ -189,12 +149,6 @@ def new_discussion(desk: Desk) -> HtmxResponseHeaders:
 async def act(desk: Desk, number: int, what: str, sha: str = "") -> Response:
     await desk.act(number, what, sha)
     return Response(status_code=204)
-
-
-@routes("/changes/{what}", methods=["POST"])
-async def move(desk: Desk, what: str) -> HtmxResponseHeaders:
-    await desk.step(what)
-    return HtmxResponseHeaders(refresh="true")
 
 
 @routes("/healthz", methods=["GET"])

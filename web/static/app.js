@@ -3,36 +3,23 @@
 
 (() => {
   const $ = (id) => document.getElementById(id);
-  const draft = () => $("draft");
+  const on = (name, act) => document.addEventListener(name, act);
   let connected = false;
-  let pending = false; // sent, or to be sent as soon as the socket is open; not yet confirmed
+  let pending = false; // sent, or to be sent once the socket is open; not yet confirmed
   let key = crypto.randomUUID();
   let renewing = null;
+  let follow = true; // the newest words, as long as the end is in sight
 
   htmx.config.wsReconnectDelay = (tries) => Math.min(50 * 2 ** tries, 2000);
 
-  const atEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < 120;
-  const toEnd = () => $("messages")?.scrollTo(0, $("messages").scrollHeight);
-  let follow = true;
-
-  const fit = () => {
-    const box = draft();
-    box.style.height = "auto";
-    box.style.height = Math.min(box.scrollHeight + 2, window.innerHeight / 3) + "px";
+  const type = (text) => {
+    $("draft").value = text;
+    sessionStorage.setItem("draft", text);
   };
 
-  const keep = () => {
-    sessionStorage.setItem("draft", draft().value);
-    fit();
-  };
-
-  // The server shows a message with the key it was sent with: only then is the box cleared.
-  const confirm = () => {
-    if (!pending || !document.querySelector(`[data-key="${key}"]`)) return;
-    pending = false;
-    key = crypto.randomUUID();
-    draft().value = "";
-    keep();
+  const atEnd = () => {
+    const box = $("messages");
+    return box.scrollHeight - box.scrollTop - box.clientHeight < 120;
   };
 
   // Show the page as the body that is live now makes it. A connection that was kept alive may
@@ -48,73 +35,64 @@
     await renew(tries - 1);
   };
 
-  const ready = () => {
-    if (draft() && !draft().value) draft().value = sessionStorage.getItem("draft") || "";
-    if (draft()) fit();
-    toEnd();
+  on("DOMContentLoaded", () => {
+    type(sessionStorage.getItem("draft") || "");
+    $("messages").scrollTo(0, $("messages").scrollHeight);
     document.querySelector(".source .here")?.scrollIntoView({ block: "center" });
-  };
-
-  document.addEventListener("DOMContentLoaded", ready);
-
-  document.addEventListener("htmx:wsOpen", () => {
+  });
+  on("htmx:wsOpen", () => {
     connected = true;
     document.body.classList.remove("offline");
     if (pending) $("ask").requestSubmit();
   });
-  document.addEventListener("htmx:wsClose", () => {
+  on("htmx:wsClose", () => {
     connected = false;
     document.body.classList.add("offline");
   });
-  document.addEventListener("htmx:wsConfigSend", (event) => {
+  on("htmx:wsConfigSend", (event) => {
     if (event.target.id !== "ask") return;
-    const text = draft().value;
-    if (!text.trim()) return event.preventDefault();
-    pending = true;
-    follow = true;
+    const text = $("draft").value;
+    pending = follow = Boolean(text.trim());
     event.detail.parameters = { text, key };
-    if (!connected) event.preventDefault(); // sent by itself when the socket is open again
+    // without a connection it is sent by itself when the socket is open again
+    if (!pending || !connected) event.preventDefault();
   });
-  document.addEventListener("htmx:wsBeforeMessage", () => {
-    follow = follow || atEnd($("messages"));
-  });
-  document.addEventListener("htmx:wsAfterMessage", () => {
-    confirm();
+  on("htmx:wsBeforeMessage", () => (follow ||= atEnd()));
+  on("htmx:wsAfterMessage", () => {
+    // the server shows a message with the key it was sent with: only then is the box cleared
+    if (pending && document.querySelector(`[data-key="${key}"]`)) {
+      pending = false;
+      key = crypto.randomUUID();
+      type("");
+    }
     renewing ??= renew().finally(() => (renewing = null));
-    if (follow) toEnd();
-    follow = atEnd($("messages"));
+    if (follow) $("messages").scrollTo(0, $("messages").scrollHeight);
+    follow = atEnd();
   });
 
-  document.addEventListener("input", (event) => event.target === draft() && keep());
-  document.addEventListener("keydown", (event) => {
-    if (event.target !== draft() || event.key !== "Enter" || event.shiftKey || event.isComposing)
-      return;
+  on("input", (event) => event.target === $("draft") && type(event.target.value));
+  on("keydown", (event) => {
+    if (event.target !== $("draft") || event.key !== "Enter") return;
+    if (event.shiftKey || event.isComposing) return;
     event.preventDefault();
     $("ask").requestSubmit();
   });
-
-  document.addEventListener("click", async (event) => {
-    const copy = event.target.closest("button.copy");
-    if (copy) {
-      const code = copy.parentElement.querySelector("code");
-      await navigator.clipboard.writeText(code.textContent);
-      copy.textContent = "Copied";
-      setTimeout(() => (copy.textContent = "Copy"), 1500);
-    }
-    const example = event.target.closest("button.example");
-    if (example) {
-      draft().value = example.dataset.text;
-      keep();
-      draft().focus();
+  on("click", async ({ target }) => {
+    if (target.matches(".copy")) {
+      await navigator.clipboard.writeText(target.parentElement.querySelector("code").textContent);
+      target.textContent = "Copied";
+      setTimeout(() => (target.textContent = "Copy"), 1500);
+    } else if (target.matches(".example")) {
+      type(target.textContent);
+      $("draft").focus();
     }
   });
 
   // What htmx could not do is said, not swallowed.
-  const complain = (event) => {
-    const answer = event.detail.xhr?.responseText;
-    $("notice").textContent = answer || "The program did not answer. Is it still running?";
+  const complain = ({ detail }) => {
+    $("notice").textContent = detail.xhr?.responseText || "The program did not answer.";
   };
-  document.addEventListener("htmx:afterOnLoad", () => ($("notice").textContent = ""));
-  document.addEventListener("htmx:responseError", complain);
-  document.addEventListener("htmx:sendError", complain);
+  on("htmx:afterOnLoad", () => ($("notice").textContent = ""));
+  on("htmx:responseError", complain);
+  on("htmx:sendError", complain);
 })();
