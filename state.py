@@ -20,30 +20,24 @@ from shapes import WorkbenchError
 # ever add tables and columns: the body that is rolled back to must still read the file.
 MIGRATIONS = [
     """
-    CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT);
     CREATE TABLE IF NOT EXISTS discussion (
-        id INTEGER PRIMARY KEY, title TEXT NOT NULL, created TEXT NOT NULL DEFAULT (datetime()));
+        id INTEGER PRIMARY KEY, title TEXT, created TEXT DEFAULT (datetime()));
     CREATE TABLE IF NOT EXISTS message (
-        id INTEGER PRIMARY KEY, discussion INTEGER NOT NULL REFERENCES discussion,
-        role TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL,
-        model TEXT NOT NULL DEFAULT '',
-        note TEXT NOT NULL DEFAULT '', facts TEXT NOT NULL DEFAULT '{}', pid INTEGER,
-        key TEXT UNIQUE,
-        created TEXT NOT NULL DEFAULT (datetime()));
+        id INTEGER PRIMARY KEY, discussion INTEGER REFERENCES discussion, role TEXT, content TEXT,
+        status TEXT, model TEXT DEFAULT '', note TEXT DEFAULT '', facts TEXT DEFAULT '{}',
+        pid INTEGER, key TEXT UNIQUE, created TEXT DEFAULT (datetime()));
     CREATE INDEX IF NOT EXISTS message_of ON message (discussion, id);
     CREATE TABLE IF NOT EXISTS proposal (
-        id INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES message,
-        edit TEXT NOT NULL, sha TEXT NOT NULL, status TEXT NOT NULL, detail TEXT NOT NULL,
-        branch TEXT NOT NULL DEFAULT '', commit_sha TEXT NOT NULL DEFAULT '',
-        error TEXT NOT NULL DEFAULT '');
+        id INTEGER PRIMARY KEY, message INTEGER REFERENCES message, edit TEXT, sha TEXT,
+        status TEXT, detail TEXT, branch TEXT DEFAULT '', commit_sha TEXT, error TEXT DEFAULT '');
     CREATE INDEX IF NOT EXISTS proposal_of ON proposal (message);
     """
 ]
 
 
 def home(root: Path) -> Path:
-    """The folder that holds everything of one repository that is not in its tree; made when
-    missing. `WORKBENCH_HOME` or else the platform's data folder."""
+    """The folder for all of a repository that is not in its tree; made when missing."""
     from platformdirs import user_data_path
 
     base = Path(os.environ.get("WORKBENCH_HOME") or user_data_path("workbench"))
@@ -59,8 +53,8 @@ def home(root: Path) -> Path:
 
 
 def token(folder: Path) -> str:
-    """The secret that a page or a script must show to change anything. Lives in a file that only
-    this user can read, so that an open page outlives a restart."""
+    """The secret that a page or a script must show to change anything, in a file that only this
+    user can read."""
     place = folder / "token"
     with tempfile.NamedTemporaryFile("w", dir=folder) as fresh, suppress(FileExistsError):
         fresh.write(secrets.token_urlsafe(32))
@@ -70,8 +64,7 @@ def token(folder: Path) -> str:
 
 
 class State(MutableMapping[str, object]):
-    """Settings as a plain dict of JSON values, and rows by SQL; safe to use from any thread, as
-    SQLite itself takes care of that."""
+    """Settings as a plain dict of JSON values, and rows by SQL; for any thread."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "workbench.db"

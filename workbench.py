@@ -1,8 +1,7 @@
 """The front door: set-up, command line, wiring. The only file that prints.
 
-Starts with the standard library alone: makes `.venv` and fetches the browser assets when they are
-missing or out of date, then runs itself inside. Knows how the rooms fit together and nothing of
-what they do. Invariant: bad input ends in one plain sentence and a hint, never in a traceback.
+Starts with the standard library alone, and runs itself inside `.venv`. Knows how the rooms fit
+together and nothing of what they do. Invariant: bad input never ends in a traceback.
 """
 
 import argparse
@@ -38,10 +37,8 @@ def say(text: str) -> None:
 
 
 def set_up() -> None:
-    """Make sure that the environment is complete, and go on inside it.
-
-    A stamp in each folder holds what was installed, so that a repeated start only compares.
-    """
+    """Make sure that the environment is complete, and go on inside it. A stamp in each folder holds
+    what was installed, so that a repeated start only compares."""
     for folder, name, install in (
         (VENV, "requirements.txt", _install_packages),
         (ASSETS, "package-lock.json", _install_assets),
@@ -149,8 +146,7 @@ def main(argv: list[str]) -> int:
 
 
 def _show(options: argparse.Namespace, answer: dict[str, object], words: str) -> None:
-    """One JSON object, or words for a person's terminal: what a file or a model wrote must not
-    steer it."""
+    """One JSON object, or words for a terminal, which they must not steer."""
     text = json.dumps(answer) if options.json else CONTROL.sub("", words)
     sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
     sys.stdout.flush()
@@ -254,7 +250,7 @@ def _read_edit(name: str | None) -> str:
 
 
 def _app_name() -> str:
-    """Named after its folder, so that a copy under another name is told apart."""
+    """Named after its folder, so that copies are told apart."""
     return ROOT.name.replace("-", " ").replace("_", " ").title()
 
 
@@ -268,11 +264,9 @@ def _serve(options: argparse.Namespace) -> int:
     if options.control_fd is not None:
         return _body(options)
     root = Repo.open(options.repo).root
-    if options.host != "localhost" and not options.host.startswith("127."):
-        raise WorkbenchError(
-            f"{options.host} is not an address of this machine alone.",
-            "Workbench is for one person on one machine: leave out --host.",
-        )
+    if options.host not in ("127.0.0.1", "localhost"):
+        why = f"{options.host} is not an address of this machine alone."
+        raise WorkbenchError(why, "Workbench is for one person on one machine: leave out --host.")
 
     def ready(url: str) -> None:
         packages = len(list(distributions()))
@@ -285,10 +279,8 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         return supervisor.run(command, ROOT, options.host, options.port, on_ready=ready, report=say)
     except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
-        raise WorkbenchError(
-            f"Port {options.port} cannot be had: {error}.",
-            "Close what uses it, or start with another one: --port 5002",
-        ) from error
+        hint = "Close what uses it, or start with another one: --port 5002"
+        raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
 
 
 def _body(options: argparse.Namespace) -> int:
@@ -299,14 +291,8 @@ def _body(options: argparse.Namespace) -> int:
     control = Control()
     secret = token(home(chat.repo.root))
     app, desk = make_app(chat, branch, control, secret, _app_name(), options.port)
-    serve(
-        app,
-        control,
-        listen_fd=options.listen_fd,
-        control_fd=options.control_fd,
-        busy=chat.busy,
-        on_event=desk.heard,
-    )
+    fds = {"listen_fd": options.listen_fd, "control_fd": options.control_fd}
+    serve(app, control, **fds, busy=chat.busy, on_event=desk.heard)
     return 0
 
 

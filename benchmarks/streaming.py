@@ -24,7 +24,7 @@ from tests.running import Running, copy_of_ourselves
 from web.markdown import Markdown
 
 SIZES = (1_000, 4_000, 16_000)
-PROSE = "## A heading\n\nSome **words** about `web/app.py:12` and what it does, at some length.\n\n- a\n- b\n\n"
+PROSE = "## A heading\n\nSome **words** about `web/app.py:12` and what it does.\n\n- a\n- b\n\n"
 CODE = "    value = compute(first, second) + 1  # a line of ordinary code\n"
 PIECE_CHARS = 24
 ROUNDS = 3

@@ -1,7 +1,7 @@
 """One turn from question to stored answer; discussions that outlive every process."""
 
 from chat.choice import Choice
-from chat.desk import ASSISTANT, Chat, Event
+from chat.desk import ASSISTANT, Chat
 from chat.discussions import Discussions
 
-__all__ = ["ASSISTANT", "Chat", "Choice", "Discussions", "Event"]
+__all__ = ["ASSISTANT", "Chat", "Choice", "Discussions"]

@@ -12,8 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, replace
 
 from chat.choice import Choice
 from chat.discussions import Discussions, MessageStatus
@@ -25,17 +24,9 @@ from shapes import Finish, Message, Model, Pack, Piece, Prompt, Verdict, Workben
 
 ASSISTANT = "Chip O'Theseus"
 REPLY_TOKENS = 8_192
-PACK_SHARE = 0.6  # of what the window leaves for the prompt; the rest is for talk
+PACK_SHARE = 0.5  # of the window less the reply; the rest is for talk, and for other tokenizers
 SAVE_EVERY_S = 0.3
 CITED = re.compile(r"([\w./-]{1,200}\.\w{1,10}):(\d{1,7})")
-
-
-@dataclass(frozen=True)
-class Event:
-    discussion: int
-    kind: Literal["message", "piece", "phase"]
-    message: int
-    text: str = ""
 
 
 class Reply:
@@ -85,7 +76,7 @@ class Reply:
                 f"The question has {total:,} tokens; {speaker.name} can take {window:,}.",
                 "Shorten it, or choose a larger window.",
             )
-        told = self.chat.packed(speaker, usable, self.question)
+        told = self.chat.packed(speaker, self.question, shrink)
         total += told.total_tokens
         kept = len(self.history)  # where the discussion begins, as far back as it fits
         while kept and total + _size(self.history[kept - 1]) <= usable:
@@ -107,7 +98,8 @@ class Chat:
     def __init__(self, repo: Repo, choice: Choice, discussions: Discussions, app_name: str) -> None:
         self.repo, self.choice, self.discussions = repo, choice, discussions
         self.app_name = app_name
-        self.publish: Callable[[Event], None] = lambda event: None
+        # told of (discussion, kind, message's id, text); kinds: message, piece, phase
+        self.publish: Callable[..., None] = lambda *event: None
         self._turns: dict[asyncio.Task[None], int] = {}
         self._queue: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -119,10 +111,13 @@ class Chat:
         window = speaker.window_tokens
         return int((window - reply_tokens(window)) / self._calibration().ratio(speaker.digest))
 
-    def packed(self, speaker: Model, usable: int, question: str = "") -> Pack:
-        """What a model is told before the talk begins, in its share of the usable tokens."""
-        identity = Identity(ASSISTANT, self.app_name, speaker.name, speaker.window_tokens)
-        return pack(self.repo, int(usable * PACK_SHARE), identity, question)
+    def packed(self, speaker: Model, question: str = "", shrink: float = 1.0) -> Pack:
+        """What a model is told before the talk begins. The budget follows nothing that is learned,
+        so that the beginning stays the same from turn to turn."""
+        window = speaker.window_tokens
+        budget = int((window - reply_tokens(window)) * PACK_SHARE * shrink)
+        identity = Identity(ASSISTANT, self.app_name, speaker.name, window)
+        return pack(self.repo, budget, identity, question)
 
     def learn(self, speaker: Model, prompt: Prompt, counted_tokens: int | None) -> None:
         """Keep how many of the model's own tokens one of ours is."""
@@ -144,17 +139,16 @@ class Chat:
         return any(discussion in (None, each) for each in self._turns.values())
 
     def say(self, discussion: int, text: str, key: str | None = None) -> None:
-        """Take a person's message: store it and let the model answer. A key that was seen before
-        is the same message sent twice, and is not taken again."""
+        """Store a person's message and let the model answer; once for each key."""
         if message := self.discussions.add(discussion, "user", text, key=key):
-            self.publish(Event(discussion, "message", message))
+            self.publish(discussion, "message", message)
             task = asyncio.create_task(self._turn(discussion, message, text))
             self._turns[task] = discussion
             task.add_done_callback(self._turns.pop)
 
     def tell(self, discussion: int, text: str) -> None:
         if message := self.discussions.add(discussion, "system", text):
-            self.publish(Event(discussion, "message", message))
+            self.publish(discussion, "message", message)
 
     def stop(self, discussion: int) -> None:
         """End the reply that is being written in this discussion; its words stay."""
@@ -165,10 +159,11 @@ class Chat:
     async def _turn(self, discussion: int, question: int, text: str) -> None:
         async with self._queue[discussion]:  # a question waits for the answer before it
             rows = self.discussions.messages(discussion)
-            spoken = (r for r in rows if r["id"] < question and r["content"])
+            # not what the person has said since, which waits for its own answer
+            spoken = (r for r in rows if r["role"] == "assistant" or r["id"] < question)
             history = [Message(r["role"], r["content"]) for r in spoken if r["role"] != "system"]
             answer = self.discussions.add(discussion, "assistant", "", status="streaming") or 0
-            self.publish(Event(discussion, "message", answer))
+            self.publish(discussion, "message", answer)
             reply, words, finish = self.reply(text, history), "", Finish("incomplete")
             status: MessageStatus = "failed"
 
@@ -186,7 +181,7 @@ class Chat:
                         is_text = piece.kind == "text"
                         words += piece.text * is_text
                         kind = "piece" if is_text else "phase"
-                        self.publish(Event(discussion, kind, answer, piece.text))
+                        self.publish(discussion, kind, answer, piece.text)
                         if time.monotonic() - saved > SAVE_EVERY_S:
                             save()
                             saved = time.monotonic()
@@ -204,7 +199,7 @@ class Chat:
             if status == "done" and any(segment.is_edit for segment in find(words)):
                 verdict = await asyncio.to_thread(preview, self.repo, words)
                 self.discussions.propose(answer, words, verdict)
-            self.publish(Event(discussion, "message", answer))
+            self.publish(discussion, "message", answer)
 
     async def judge(self, proposal: int) -> Verdict:
         row = self.discussions.proposal(proposal)

@@ -55,7 +55,7 @@ class Discussions:
         status: MessageStatus = "done",
         key: str | None = None,
     ) -> int | None:
-        """Store a message; returns its id, or None when its key was stored before."""
+        """The new message's id, or None when its key was stored before."""
         if key and self.state.rows("SELECT 1 FROM message WHERE key = ?", key):
             return None
         if role == "user" and self.get(discussion)["title"] == NEW:
@@ -65,7 +65,7 @@ class Discussions:
         return self.state.insert("message", discussion=discussion, pid=os.getpid(), **values)
 
     def mend(self) -> None:
-        """Say of replies whose process has died that they were interrupted; their words stay."""
+        """Say of replies whose process has died that they were interrupted."""
         for row in self.state.rows("SELECT id, pid FROM message WHERE status = 'streaming'"):
             try:
                 os.kill(row["pid"], 0)  # asks only whether it lives
@@ -106,8 +106,7 @@ def _only(rows: list[sqlite3.Row], what: str) -> sqlite3.Row:
 
 
 def _judged(verdict: Verdict) -> dict[str, str]:
-    """The columns of a verdict. `sha` is what a click on Apply is bound to: exactly the diff that
-    was shown."""
+    """The columns of a verdict. `sha` binds a click on Apply to the diff that was shown."""
     notes = [asdict(note) for note in verdict.notes]
     detail = json.dumps({"reason": verdict.reason, "diff": verdict.diff, "notes": notes})
     sha = hashlib.sha256(verdict.diff.encode("utf-8", "surrogateescape")).hexdigest()

@@ -33,11 +33,8 @@ class Identity:
 
 
 def pack(repo: Repo, budget_tokens: int, identity: Identity, question: str = "") -> Pack:
-    """Everything that fits of `repo`, at most `budget_tokens` long.
-
-    Files are shown in full or, where the budget ends, by their path in the tree alone. With a
-    question, the files that its words hit are the first to be chosen.
-    """
+    """Everything that fits of `repo`: files in full or, where the budget ends, their path alone.
+    With a question, the files that its words hit are the first to be chosen."""
     paths, changes = repo.files(), repo.change_counts()
     parts = [_identity(repo, identity)]
     if repo.root == OWN_ROOT:

@@ -1,31 +1,20 @@
-"""Answers and mechanical edits from an index of the repository, with no language model.
+"""Answers and mechanical edits from an index of the repository.
 
-Knows nothing of git, libcst or pages. Invariants: any text gets an answer that ends with a Finish,
-and every answer says that no language model wrote it.
+Knows nothing of git, libcst or pages. Invariant: every answer says that no language model wrote it.
 """
 
 import asyncio
 import difflib
 import re
 from collections.abc import AsyncIterator, Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from shapes import Finish, Library, Piece, Place, Prompt, Symbol, WorkbenchError, plural
 
 QUESTION_CHARS = 4_000
 EXTRACT_LINES, EXTRACT_COLUMNS, LISTED = 14, 160, 30
 SIGNED = "*From the built-in engine: looked up in the source, not written by a language model.*"
-ABILITIES = """Ask `where is NAME?`, `what is NAME?`, `who calls NAME?`, `what is in FILE?`,
-`what does FILE import?`, `what changed lately?`, `history of FILE`, `which file …?`, `how do I …?`,
-`list the files` (or functions, classes, methods, variables).
-
-Or ask for an edit, as a diff to review (add `in FILE` to edit only that file):
-
-- `rename the function OLD to NEW` (or class, method, variable)
-- `remove unused imports`, `convert to f-strings`, `use X | Y types`
-- `add a docstring to NAME: TEXT`
-
-The rest needs a language model."""
+ABILITIES = Path(__file__).with_name("abilities.md")
 
 Part = str | list[Symbol | Place]  # of an answer: Markdown, or places to list
 
@@ -35,7 +24,7 @@ class BuiltIn:
 
     name = "built-in"
     digest = ""
-    window_tokens = 1_000_000
+    window_tokens = 131_072
 
     def __init__(
         self, library: Library, rewrite: Callable[..., tuple[str, list[str]]], app_name: str
@@ -44,8 +33,7 @@ class BuiltIn:
         self._library, self._rewrite, self._app_name = library, rewrite, app_name
 
     async def stream(self, prompt: Prompt) -> AsyncIterator[Piece | Finish]:
-        asked = [message.content for message in prompt.messages if message.role == "user"]
-        parts = await asyncio.to_thread(self.answer, asked[-1] if asked else "")
+        parts = await asyncio.to_thread(self.answer, prompt.messages[-1].content)
         for part in [*parts, SIGNED]:
             yield Piece(f"{part if isinstance(part, str) else listed(part)}\n\n")
         places = (at(each) for part in parts if isinstance(part, list) for each in part)
@@ -66,25 +54,18 @@ class BuiltIn:
                     return getattr(self, phrase)(*filter(None, match.groups()))
         except WorkbenchError as error:
             note = [str(error)]
-        best: dict[str, Place] = {}
-        for place in self._library.search(words, 40):
-            best.setdefault(place.path, place)
+        best = {it.path: it for it in reversed(self._library.search(words, 40))}
         prose = () if plain.lower().startswith("how") else ".md"
-        found = sorted(best.values(), key=lambda each: each.path.endswith(prose))[:6]
+        found = sorted(best.values(), key=lambda it: (it.path.endswith(prose), -it.score))[:6]
         title = "The best matches:" if found else "Nothing in this repository matches."
-        return [*note, title, found, *map(extract, found[:3]), ABILITIES]
-
-    def _symbols(self, name: str) -> list[Symbol]:
-        """Definitions of that name, else those that differ in case alone."""
-        found, low = self._library.symbols(name), name.lower()
-        return found or [it for it in self._library.symbols() if it.name.lower() == low]
+        return [*note, title, found, *map(extract, found[:3]), ABILITIES.read_text()]
 
     def _path(self, name: str) -> str:
-        """The file of that name, "" for ""; WorkbenchError, with near names, else."""
+        """ "" for ""; WorkbenchError, with near names, for no file."""
         if not name:
             return ""
-        files, ends = self._library.files(), (f"/{name}", f"/{name.replace('.', '/')}.py")
-        found = [path for path in files if f"/{path}".endswith(ends)]
+        files = self._library.files()
+        found = [path for path in files if f"/{path}".endswith(f"/{name}")]
         if found:
             return min(found, key=len)
         known = [*files, *(each.name for each in self._library.symbols())]
@@ -93,37 +74,25 @@ class BuiltIn:
             f"There is no {short(name)} here.", f"Did you mean {near}?" if near else ""
         )
 
-    def _extracts(self, found: list[Symbol | Place]) -> list[Part]:
-        return [
-            extract(place)
-            for each in found[:3]
-            for place in self._library.search(f"{each.path} {getattr(each, 'name', '')}", 100)
-            if place.path == each.path and place.line <= each.line <= place.end_line
-        ]
-
     def help(self) -> list[Part]:
-        return [f"I am {self._app_name}, by way of the built-in engine.", ABILITIES]
+        return [f"I am {self._app_name}, by way of the built-in engine.", ABILITIES.read_text()]
 
     def what(self, name: str) -> list[Part]:
-        symbols = self._symbols(name)
+        symbols = self._library.symbols(name)
         if not symbols:
             return self.outline(name)
-        return [symbols, *self._extracts(symbols), *self.uses(name)]
+        names = {each.qualname for each in symbols}
+        places = [it for it in self._library.search(name, 100) if it.inside in names]
+        return [symbols, *map(extract, places[:3]), *self.uses(name)]
 
     def uses(self, name: str) -> list[Part]:
-        symbols = self._symbols(name)
-        word = symbols[0].name if symbols else PurePosixPath(name).name.removesuffix(".py")
-        uses = self._library.references(word)
-        found = uses or symbols or [start(self._path(name))]
+        uses = self._library.references(PurePosixPath(name.removesuffix(".py")).name)
+        found = uses or self._library.symbols(name) or [start(self._path(name))]
         return [f"`{name}` is used in {plural(len(uses), 'place')}:", found]
 
-    def imports(self, name: str) -> list[Part]:
-        found = self._library.imports(self._path(name))
-        return [f"`{name}` has {plural(len(found), 'import')}.", found]
-
     def outline(self, name: str) -> list[Part]:
-        first = start(self._path(name))
-        return [[first, *self._library.symbols(path=first.path)], *self._extracts([first])]
+        path = self._path(name)
+        return [[start(path), *self._library.imports(path), *self._library.symbols(path=path)]]
 
     def changes(self, name: str = "") -> list[Part]:
         files, commits = self._library.files(), self._library.log(10, self._path(name))
@@ -131,20 +100,14 @@ class BuiltIn:
         touched = dict.fromkeys(path for each in commits for path in each.paths if path in files)
         return ["The last commits:", "\n".join(lines), list(map(start, touched))]
 
-    def listing(self, things: str, name: str = "") -> list[Part]:
-        symbols, things = self._library.symbols(path=self._path(name)), things.lower()
-        found = [each for each in symbols if things.startswith(each.kind)]
-        found = found if things != "files" else list(map(start, self._library.files()))
-        return [f"{things.capitalize()}: {len(found)}", found]
-
     def _edit(self, kind: str, path: str, **arguments: str) -> list[Part]:
         title, path = kind.replace("_", " ").capitalize(), self._path(path)
         diff, remarks = self._rewrite(kind, path=path, **arguments)
         if not diff:
             return [f"{title}: there is nothing to change.", *remarks]
-        hunks = re.findall(r"^\+\+\+ b/(.*)\n@@ -(\d+)", diff, re.M)
-        first = [Place(path, int(line), int(line), "") for path, line in hunks]
-        return [f"{title}, in {plural(len(hunks), 'file')}:", first, *remarks, fence(diff, "diff")]
+        files = re.findall(r"^\+\+\+ b/(.*)", diff, re.M)
+        title += f", in {plural(len(files), 'file')}:"
+        return [title, list(map(start, files)), *remarks, fence(diff, "diff")]
 
 
 def at(found: Symbol | Place) -> str:
@@ -156,7 +119,6 @@ def start(path: str) -> Place:
 
 
 def short(text: str) -> str:
-    """The first line as code."""
     line = text.strip().replace("`", "'").partition("\n")[0][:EXTRACT_COLUMNS]
     return f"`{line}`" if line else ""
 
@@ -192,12 +154,11 @@ def named(group: str) -> str:
 
 N = named("it").replace("?P<it>", "")
 IN = rf"(?: (?:in|of|from|to) {named('path')})?"
-# What a question says beside its phrase.
-OPENING = "please|can|could|you|hi|hello|there|find|list|show|tell|me|about|explain|describe"
-START = re.compile(rf"^((?:{OPENING})([,!.]? |$))+", re.I)
-NOISE = re.compile(
-    rf"(?<!\S)(?<!which )(?<!what )(?:(the|an?|all|{KIND}) |(lately|recently|please)$)", re.I
+START = re.compile(
+    r"^((please|can|you|hi|hello|there|find|list|show|tell|me|about|explain|describe)([,!.]? |$))+",
+    re.I,
 )
+NOISE = re.compile(rf"(?<!\S)(?<!which )(?:(the|an?|all|{KIND}) |lately$)", re.I)
 CONVERT = r"(?:convert|change|use|write)\b.*\b"
 EDITS = {
     "rename": rf"rename {named('old')} (?:to|as) {named('new')}{IN}",
@@ -208,16 +169,11 @@ EDITS = {
     rf"(?:the |{KIND} )*{named('name')}(?: in {named('path')})?(?::| with) [`\"]*(?P<text>.+)",
 }
 PHRASES = {  # of methods
-    "help": r"|help|what can you do|who are you|what(?: is|'s) your name",
-    "changes": r"(?:what |has |been |is |what's |recent |latest |last |git )*"
-    rf"(?:changed|new|changes|commits|history){IN}",
-    "listing": rf"(?:which |what |are )*(files|functions|classes|methods|variables)(?: are there)?"
-    rf"{IN}",
-    "imports": rf"what does {N} import|imports of {N}",
+    "help": r"|help|what can you do|what(?: is|'s) your name",
+    "changes": rf"(?:what |has |recent |latest )*(?:changed|changes|commits|history){IN}",
     "uses": rf"(?:who|what|which \w+) (?:call|use|import)s? {N}"
     rf"|(?:callers|references|uses) (?:of|to) {N}|where is {N} (?:used|imported)",
-    "outline": rf"what(?: is|'s) (?:in|inside) {N}|what does {N} contain"
-    rf"|outline(?: of)? {N}",
+    "outline": rf"what(?: is|'s) in {N}|what does {N} (?:contain|import)|outline of {N}",
     "what": rf"(?:(?:where|what)(?: is|'s)? |which \w+ defines )?{N}(?: is)?(?: for| defined)?"
-    rf"|(?:what|how) does {N} (?:do|work)|definition of {N}",
+    rf"|(?:what|how) does {N} (?:do|work)",
 }

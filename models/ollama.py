@@ -65,7 +65,7 @@ class Ollama:
         async with self.asking() as client:
             for entry in (await client.get("/api/tags")).json()["models"]:
                 name, able = entry["name"], tuple(entry.get("capabilities") or ["completion"])
-                # a cloud model would carry the repository off this machine
+                # a cloud model would take the repository off this machine
                 cloud = entry.get("remote_host") or name.endswith(("-cloud", ":cloud"))
                 if "completion" in able and not cloud:
                     window = int(entry.get("details", {}).get("context_length") or 4096)
@@ -87,10 +87,7 @@ class Ollama:
         try:
             url = address(host)
             async with httpx.AsyncClient(
-                base_url=url,
-                timeout=httpx.Timeout(silence_s, connect=2),
-                trust_env=False,
-                verify=url.scheme == "https",  # reading certificates takes 13 ms
+                base_url=url, timeout=httpx.Timeout(silence_s, connect=2), trust_env=False
             ) as client:
                 yield client
         except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup, *MISSHAPEN) as error:
@@ -100,8 +97,6 @@ class Ollama:
 
 @dataclass(frozen=True)
 class OllamaModel(ModelInfo):
-    """Closing its stream closes the connection, which stops Ollama's work."""
-
     window_tokens: int
     server: Ollama
 
@@ -158,34 +153,32 @@ class OllamaModel(ModelInfo):
 
     async def _finish(self, prompt: Prompt, last: dict, answered: bool) -> Finish:
         reason, note = "stop", ""
-        if last.get("done_reason") == "length":
-            reason, note = "length", "It reached its limit or the end of the window."
         if not (answered and last.get("done")):
             reason, note = "incomplete", "The reply broke off, or there is none."
+        elif last.get("done_reason") == "length":
+            reason, note = "length", "It reached its limit or the end of the window."
         sent, read = prompt.estimate_tokens, last.get("prompt_eval_count")
         if read and read + 500 < 0.7 * sent:  # tokenizers differ by less
-            note += f" The model read only {read:,} of about {sent:,} tokens."
+            note += f" It read only {read:,} of about {sent:,} tokens."
         with suppress(WorkbenchError):
             async with self.server.asking() as client:
                 for entry in (await client.get("/api/ps")).json()["models"]:
                     held = entry["context_length"]
                     if entry["name"] == self.name and held != self.window_tokens:
-                        note += f" It was loaded with a window of {held:,} tokens."
-        cached = last.get("prompt_eval_cached_count")
-        return Finish(reason, read, last.get("eval_count"), cached, note.strip())
+                        note += f" Its window was {held:,} tokens."
+        counts = read, last.get("eval_count"), last.get("prompt_eval_cached_count")
+        return Finish(reason, *counts, note.strip())
 
 
 def address(host: str) -> httpx.URL:
-    """Takes any form of OLLAMA_HOST that Ollama takes."""
     url = httpx.URL(host if "://" in host else f"//{host}")
     port = url.port or (None if url.scheme else 11434)
-    return url.copy_with(scheme=url.scheme or "http", host=url.host or "127.0.0.1", port=port)
+    host = url.host.replace("0.0.0.0", "") or "127.0.0.1"  # 0.0.0.0 is only to bind
+    return url.copy_with(scheme=url.scheme or "http", host=host, port=port)
 
 
 def refusal(text: str) -> WorkbenchError:
     if found := re.search(r"n_prompt_tokens\W+(\d{1,9})\W+n_ctx\W+(\d{1,9})", text):
         return PromptTooLong(*map(int, found.groups()))
     words = re.sub(r"[^\w']*\"[^\w']*", " ", text[:300])  # JSON, or JSON in JSON
-    return WorkbenchError(
-        f"Ollama refused. {words}", "Try a smaller model, or get this one with `ollama pull`."
-    )
+    return WorkbenchError(f"Ollama refused. {words}", "Try a smaller model, or `ollama pull` it.")

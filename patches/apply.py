@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from repo import Repo
-from shapes import Applied, Change, Provenance, Verdict, WorkbenchError, plural
+from shapes import Applied, Change, Provenance, Verdict, WorkbenchError
 
 PREFIX = "workbench/"
 REDO = "refs/workbench/redo"
 TRAILER = re.compile(r"^Workbench-(\w+): (.*)$", re.M)
 IDENTITY = ("-c", "user.name=Workbench", "-c", "user.email=workbench@localhost")
 UNFINISHED = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD")
-TITLE_CHARS = 72
 
 
 @dataclass(frozen=True)
@@ -31,52 +30,44 @@ class Listed:
     date: str
     model: str
     subject: str
-    state: str  # "applied", or "undone" and still there for redo
+    state: str  # "applied", or "undone"
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where the tree stands. On a branch of ours: the person's branch, and where ours began."""
-
     head: str
     branch: str
-    base: str = ""
-    start: str = ""
+    base: str
+    start: str
 
 
 class Branch:
-    """The applying half of patches, for one repository."""
-
     def __init__(self, repo: Repo) -> None:
         self.repo = repo
 
     def apply(
         self, verdict: Verdict, title: str = "", provenance: Provenance | None = None
     ) -> Applied:
-        """Commit the verdict's changes and move the live tree there: the first time on a new
-        branch `workbench/<slug>`, then on top. WorkbenchError changes nothing."""
+        """Commit the changes and move the live tree there: first on a new branch
+        `workbench/<slug>`, then on top. WorkbenchError changes nothing."""
         with self._ground() as here:
             if not verdict.ok or not verdict.changes:
                 raise WorkbenchError("This edit was refused.", verdict.reason)
-            first, *more = verdict.changes
-            names = plural(len(verdict.changes), "file") if more else first.path
-            title = (_one_line(title) or f"{first.action.title()} {names}")[:TITLE_CHARS]
-            branch = here.branch if here.base else self._free_name(title)
-            who = provenance or Provenance()
-            told = {"Branch": branch, "Base": here.base or here.branch}
-            told |= {"Start": here.start or here.head} | {
-                k.title(): v for k, v in vars(who).items()
-            }
+            first = verdict.changes[0]
+            title = (_one_line(title) or f"{first.action.title()} {first.path}")[:72]
+            branch = self._branch(here, title)
+            told = {"Branch": branch, "Base": here.base, "Start": here.start}
+            told |= {k.title(): v for k, v in vars(provenance or Provenance()).items()}
             trailers = "".join(f"Workbench-{k}: {_one_line(v)}\n" for k, v in told.items() if v)
             new = self._commit(here.head, verdict.changes, f"{title}\n\n{trailers}")
             return self._land(here, new, branch)
 
     def undo(self, steps: int = 1) -> Applied:
-        """Take the newest changes back; the tree is exactly as before them."""
+        """Take the newest changes back, exactly."""
         with self._ground() as here:
             target = here.head
             for _ in range(steps):
-                if not here.base or target == here.start:
+                if target == here.start:
                     raise WorkbenchError("There is nothing to undo.", "See patch list.")
                 target = self._object(f"{target}^")
             home = target == here.start == self._tip(here.base)  # the session's first is gone
@@ -84,36 +75,34 @@ class Branch:
             return self._land(here, target, here.base if home else here.branch, redo)
 
     def redo(self) -> Applied:
-        """Bring the change that was undone last again."""
+        """Bring the last undone change again."""
         with self._ground() as here:
             last = self._object(REDO) or here.head
             span = f"{here.head}..{last}"
             undone = self.repo.git("rev-list", "--reverse", "--ancestry-path", span).split()
             marks = self._marks(undone[0]) if undone else {}
-            if not marks or marks["Base"] != (here.base or here.branch):
-                where = f"The change was undone on {marks['Base']}." if marks else "Undo first."
-                raise WorkbenchError(f"There is nothing to redo on {here.branch}.", where)
-            name = marks["Branch"].removeprefix(PREFIX)
-            branch = here.branch if here.base else self._free_name(name)
+            if not marks or marks["Base"] != here.base:
+                raise WorkbenchError(f"There is nothing to redo on {here.branch}.", "Undo first.")
+            branch = self._branch(here, marks["Branch"].removeprefix(PREFIX))
             return self._land(here, undone[0], branch, last if undone[1:] else "")
 
     def keep(self) -> Applied:
-        """Fast-forward the person's own branch to here and go back to it."""
+        """Fast-forward the person's branch to here, and go back to it."""
         with self._ground() as here:
-            if not here.base:
+            if here.branch == here.base:
                 raise WorkbenchError("There is nothing to keep.", "Apply first.")
-            tip = self._tip(here.base)
-            if not tip or self.repo.try_git("merge-base", "--is-ancestor", tip, here.head)[0]:
-                merge = f"git switch {here.base} && git merge {here.branch}"
-                raise WorkbenchError(f"{here.base} has moved on.", f"Merge by hand: {merge}")
+            base = f"refs/heads/{here.base}"
+            if self.repo.try_git("merge-base", "--is-ancestor", base, here.head)[0]:
+                merge = f"Run git switch {here.base} && git merge {here.branch}"
+                raise WorkbenchError(f"{here.base} has moved on.", merge)
             return self._land(here, here.head, here.base)
 
-    def changes(self, limit: int = 100) -> list[Listed]:
-        """What was applied here, newest first; before it, what was undone and can come again."""
+    def changes(self) -> list[Listed]:
+        """The newest first; before what was applied here, what was undone and can come again."""
         head = self.repo.head()
         spans = {f"{head}..{self._object(REDO) or head}": "undone", head: "applied"} if head else {}
         form = "--format=%H%x1f%aI%x1f%(trailers:key=Workbench-Model,valueonly,separator=)%x1f%s"
-        found = [f"-n{limit}", "-z", "--grep=^Workbench-Base: ", form]
+        found = ["-n100", "-z", "--grep=^Workbench-Base: ", form]
         return [
             Listed(*row.split("\x1f", 3), state)
             for span, state in spans.items()
@@ -128,18 +117,18 @@ class Branch:
         try:
             lock = (folder / "workbench.lock").open("w")
         except OSError as error:
-            raise WorkbenchError(f"{folder} cannot be written.", error.strerror) from error
+            raise WorkbenchError(f"{folder} cannot be written.", str(error)) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             head, branch = self.repo.head(), self.repo.branch()
-            if not head or not branch:
-                what = "There is no commit yet, or no branch is checked out (detached HEAD)."
-                raise WorkbenchError(what, "Make a first commit, or: git switch NAME")
-            if any((folder / name).exists() for name in UNFINISHED):
-                raise WorkbenchError("A merge or rebase is under way.", "Finish or abort it first.")
+            if not head or not branch or any((folder / name).exists() for name in UNFINISHED):
+                what = "There is no commit yet, no branch (detached HEAD), or a merge is under way."
+                raise WorkbenchError(what, "Commit, run git switch NAME, or finish it.")
             marks = self._marks(head)
-            ours = marks.get("Branch") == branch
-            yield Ground(head, branch, *((marks["Base"], marks["Start"]) if ours else ()))
+            ours = marks.get("Branch") == branch != marks.get("Base")
+            yield Ground(
+                head, branch, *((marks["Base"], marks["Start"]) if ours else (branch, head))
+            )
 
     def _commit(self, head: str, changes: tuple[Change, ...], message: str) -> str:
         """A commit on top of `head`, byte for byte as shown, without hooks or filters. Every file
@@ -168,11 +157,9 @@ class Branch:
 
     def _land(self, here: Ground, to: str, branch: str, redo: str = "") -> Applied:
         """Check `branch` out at a commit, and move it there; all of it, or nothing."""
-        elsewhere = self.repo.git("worktree", "list", "--porcelain").splitlines()
-        if branch == here.base and f"branch refs/heads/{branch}" in elsewhere:
-            raise WorkbenchError(
-                f"{branch} is checked out in another worktree.", "Switch it there."
-            )
+        where = "for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}"
+        if branch == here.base and self.repo.git(*where).strip():
+            raise WorkbenchError(f"{branch} is in another worktree.", "Switch that one.")
         if theirs := self._theirs(here.head, to):
             raise _in_the_way(theirs)
         was = here.head if branch == here.branch else self._tip(branch) or "0" * len(to)
@@ -190,8 +177,8 @@ class Branch:
         return Applied(branch, to, here.head)
 
     def _theirs(self, old: str, new: str) -> str:
-        """What of the person's stands where the files of `new` go, or "". Ignored files count:
-        git itself would overwrite them without a word."""
+        """What of the person's stands where the files of `new` go. Ignored files count: git would
+        overwrite them without a word."""
         changed = self.repo.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
         paths = [PurePosixPath(path) for path in changed.split("\0") if path]
         places = {up: self.repo.root / up for path in paths for up in path.parents}
@@ -209,7 +196,9 @@ class Branch:
         if code:
             raise _in_the_way(trouble.strip())
 
-    def _free_name(self, title: str) -> str:
+    def _branch(self, here: Ground, title: str) -> str:
+        if here.branch != here.base:
+            return here.branch
         slug = "-".join(re.findall(r"[a-z0-9]+", title.lower())[:6])[:48] or "change"
         names = (f"{PREFIX}{slug}{'' if n == 1 else f'-{n}'}" for n in itertools.count(1))
         return next(name for name in names if not self._tip(name))
@@ -218,7 +207,6 @@ class Branch:
         return self._object(f"refs/heads/{branch}")
 
     def _object(self, name: str) -> str:
-        """The id of what git knows by a name, or ""."""
         return self.repo.try_git("rev-parse", "--verify", "-q", name)[1].decode().strip()
 
     def _marks(self, commit: str) -> dict[str, str]:
@@ -228,10 +216,7 @@ class Branch:
 
 
 def _in_the_way(what: str) -> WorkbenchError:
-    return WorkbenchError(
-        f"{what}: there is uncommitted work in the way.",
-        "Commit, stash or move it, then try again.",
-    )
+    return WorkbenchError(f"{what}: there is uncommitted work in the way.", "Commit or move it.")
 
 
 def _one_line(text: str) -> str:

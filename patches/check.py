@@ -4,8 +4,7 @@ Knows nothing of how a change was written down. Invariant: source is parsed in a
 process only, because hostile source can end libcst with a crash.
 """
 
-import re
-from collections.abc import Iterator
+import traceback
 
 from patches.child import call
 from patches.fit import Fitted, fit
@@ -13,9 +12,6 @@ from patches.read import find
 from patches.unified import canonical
 from repo import Repo
 from shapes import Note, Verdict, WorkbenchError
-
-FOREIGN = re.compile(r"^[ \t]*(?:from|import)[ \t]+(fastapi|jinja2|sqlalchemy)\b", re.M)
-GUARDIAN = re.compile(r"supervisor/|workbench\.py$")
 
 
 def preview(repo: Repo, text: str) -> Verdict:
@@ -30,7 +26,6 @@ def preview(repo: Repo, text: str) -> Verdict:
         notes += _parses(fitted)
     except WorkbenchError as error:
         return Verdict(False, str(error), (), tuple(notes))
-    notes += _house_rules(fitted)
     diff = "".join(canonical(each.change, each.before) for each in fitted)
     return Verdict(True, "", tuple(each.change for each in fitted), tuple(notes), diff)
 
@@ -42,20 +37,20 @@ def _parses(fitted: list[Fitted]) -> list[Note]:
         return []
     pairs = [(f.change, text) for f in python for text in (f.change.after, f.before)]
     found = call("patches.check:faults", [(c.path, text, c.encoding) for c, text in pairs])
-    broken = []
+    notes = []
     for each, fault, fault_before in zip(python, found[::2], found[1::2]):
         path = each.change.path
         if fault and not fault_before:
             raise WorkbenchError(f"{path} would not parse: {fault}", "Send it again, mended.")
-        if fault:
-            broken.append(Note("parses", False, f"{path} does not parse, as before"))
-    return broken or [Note("parses", True, ", ".join(each.change.path for each in python))]
+        text = f"{path} does not parse, as before" if fault else path
+        notes.append(Note("parses", not fault, text))
+    return notes
 
 
 def faults(sources: list[tuple[str, str, str]]) -> list[str]:
     """The first fault of each (path, text, encoding), or "". Runs in the child. `compile` goes
     first: it refuses with an exception what would end libcst with a crash."""
-    import libcst
+    from libcst import ParserSyntaxError, parse_module
 
     found = []
     for path, text, encoding in sources:
@@ -63,23 +58,8 @@ def faults(sources: list[tuple[str, str, str]]) -> list[str]:
         try:
             data = text.encode(encoding)
             compile(data, path, "exec", dont_inherit=True)
-            libcst.parse_module(data)
-        except SyntaxError as error:
-            line = (error.text or "").rstrip("\n").expandtabs(1)
-            caret = "^".rjust(error.offset or 1)
-            fault = f"{path}:{error.lineno}:{error.offset}: {error.msg}\n{line}\n{caret}"
-        except (ValueError, RecursionError, MemoryError, libcst.ParserSyntaxError) as error:
-            fault = f"{path}: {str(error) or 'too deep'}"
+            parse_module(data)
+        except (SyntaxError, ValueError, RecursionError, MemoryError, ParserSyntaxError) as error:
+            fault = "".join(traceback.format_exception_only(error)).strip()
         found.append(fault)
     return found
-
-
-def _house_rules(fitted: list[Fitted]) -> Iterator[Note]:
-    """What is allowed, and is to be pointed at."""
-    for each in fitted:
-        path, after = each.change.path, each.change.after or ""
-        new = set(FOREIGN.findall(after)) - set(FOREIGN.findall(each.before))
-        if path.endswith(".py") and new:
-            yield Note("house rule", False, f"{path} would import {', '.join(sorted(new))}.")
-        if GUARDIAN.match(path) or GUARDIAN.match(each.change.old_path or ""):
-            yield Note("guardian", False, f"{path} guards the rest: read this change twice.")

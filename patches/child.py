@@ -1,5 +1,5 @@
-"""Runs one function of ours in a child process with limits, as hostile source can end libcst with
-a crash or keep it busy for minutes. Knows nothing of what it runs."""
+"""Runs a function of ours in a child process with limits: hostile source can crash libcst or keep
+it busy for minutes. Knows nothing of what it runs."""
 
 import importlib
 import json
@@ -19,20 +19,18 @@ def call(target: str, payload: object, timeout_s: int = 20) -> object:
 
     A WorkbenchError that it raises is raised here; a crash or a timeout is one.
     """
-    command, why = [sys.executable, "-m", "patches.child", target, str(timeout_s)], ""
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "patches.child", target, str(timeout_s)],
             input=json.dumps(payload).encode(),
             capture_output=True,
             timeout=timeout_s + 5,
             cwd=ROOT,
         )
-        why = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         answer = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
-        message = f"This source could not be read in {timeout_s} s. {why}".strip()
-        answer = {"error": [message, "Name a smaller folder or file, or make it simpler."]}
+        message = f"This source crashed its reader, or took longer than {timeout_s} s."
+        answer = {"error": [message, "Name a smaller folder or file."]}
     if "error" in answer:
         raise WorkbenchError(*answer["error"])
     return answer["result"]

@@ -1,7 +1,6 @@
 """Mechanical edits of a whole repository as a diff: rename, tidy imports, modernise, document.
 
-Knows nothing of how an edit is asked for. Invariant: writes nothing, and leaves libcst to a limited
-child process (see transforms.py).
+Knows nothing of who asks. Invariant: writes nothing; libcst runs in a child process.
 """
 
 import re
@@ -14,7 +13,6 @@ from shapes import Change, WorkbenchError, plural
 
 # What a file must say for an edit to be tried on it.
 HINTS = {"fstrings": r"\.format\(|%s", "unions": r"\bUnion\["}
-TIMEOUT_S = 60
 
 
 def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
@@ -22,7 +20,7 @@ def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
 
     Kinds: rename(old, new), unused_imports(), fstrings(), unions(), docstring(name, text). Each
     takes `path`, a file or a folder: where the definition stands, or else what to edit.
-    WorkbenchError, with the reason, where the edit cannot be made exactly.
+    WorkbenchError where the edit cannot be made exactly.
     """
     path = arguments.pop("path", "").strip("/")
     texts = {name: file.text for name in repo.files() if (file := repo.text(name))}
@@ -38,7 +36,7 @@ def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
         # the uses of a field of a class cannot be told from others
         if each.kind != "variable" or (kind == "rename" and "." not in each.qualname)
     ]
-    # a name can be set twice, a property has two methods
+    # a property has two methods
     names = {(each.path, each.qualname) for each in wanted}
     others = [each for each in found if (each.path, each.qualname) not in names]
     count = len(names if kind == "rename" else wanted)
@@ -57,7 +55,7 @@ def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
         "files": {each: python[each] for each in among if re.search(hint, python[each])},
         "definitions": [asdict(each) for each in [*wanted[:1], *others]],
     }
-    answer = call("patches.transforms:run", payload, TIMEOUT_S)
+    answer = call("patches.transforms:run", payload, timeout_s=60)
     after, remarks = answer["files"], answer["remarks"]
     left = [
         f"{each}:{number}"

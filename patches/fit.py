@@ -15,20 +15,17 @@ from patches.read import FileEdit, Hunk
 from repo import Repo
 from shapes import Change, Note, SourceFile, WorkbenchError
 
-MAX_FILES, MAX_HUNKS, MAX_BYTES = 500, 2000, 4_000_000
+MAX_PARTS, MAX_BYTES = 1000, 4_000_000
 MODES = ("100644", "100755")
-BOM = "\ufeff"
 ODD_NAME = re.compile(
     r"(^|/)((con|prn|aux|nul|com\d|lpt\d)(\.|/|$)| |[^/]{100})|[ .](/|$)|.{500}", re.I
 )
-SEND_AGAIN = "Send the hunk again with the file's own lines, and three unchanged ones around."
+SEND_AGAIN = "Send the hunk again, with three unchanged lines of the file around."
 ONE_DIFF = "Send one diff for each file, and one hunk for each place."
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one file becomes, what its text is until now, and how the hunks were placed."""
-
     change: Change
     before: str
     note: Note
@@ -36,8 +33,8 @@ class Fitted:
 
 def fit(repo: Repo, edits: list[FileEdit]) -> list[Fitted]:
     """What every file becomes. WorkbenchError says why an edit is not taken."""
-    if len(edits) > MAX_FILES or sum(len(edit.hunks) for edit in edits) > MAX_HUNKS:
-        raise WorkbenchError("The edit is too large.", f"At most {MAX_FILES} files, please.")
+    if sum(1 + len(edit.hunks) for edit in edits) > MAX_PARTS:
+        raise WorkbenchError("The edit is too large.", "Send less.")
     modes = repo.modes()
     together: dict[tuple[str | None, str | None], list[FileEdit]] = {}
     for edit in edits:
@@ -50,18 +47,15 @@ def fit(repo: Repo, edits: list[FileEdit]) -> list[Fitted]:
 
 
 def _paths(edit: FileEdit, modes: dict[str, str]) -> tuple[str | None, str | None]:
-    """The file's paths before and after: without git's `a/` and `b/`, else as they are written."""
-    if edit.trouble:
-        name = edit.new or edit.old or "The edit"
-        raise WorkbenchError(f"{name}: {edit.trouble}.", "Send the whole edit again.")
-    if not edit.old and not edit.new:
-        raise WorkbenchError("The edit names no file.", "Begin it with `--- a/path`, `+++ b/path`.")
+    """The paths before and after: without git's `a/` and `b/`, else as written."""
+    name = edit.new or edit.old
+    if edit.trouble or not name:
+        why = "is cut off, names no file, or has a line that is not understood."
+        raise WorkbenchError(f"{name or 'The edit'} {why}", "Send the whole edit again.")
     written = [path and str(PurePosixPath(path)) for path in (edit.old, edit.new)]
     short = [path and re.sub("^[ab]/", "", path) for path in written]
     both = (written, short) if edit.old == edit.new else (short, written)
     old, new = next((pair for pair in both if pair[0] in modes or pair[1] in modes), both[0])
-    if old and new and old not in modes:
-        old = new  # as `diff file.orig file` names them
     return old, new
 
 
@@ -72,13 +66,10 @@ def _fit_file(
     for each in {old, new} - {None}:
         _allow(repo, each, modes, is_new=each != old)
     file = repo.text(old) if old in modes and old_mode in MODES else None
-    if old and not file:
-        raise WorkbenchError(
-            f"{old} is not a tracked file of text.", "Is it missing, binary, large, or a link?"
-        )
     mode = next((part.mode for part in parts if part.mode), old_mode)
-    if mode not in MODES:
-        raise WorkbenchError(f"{path} would get mode {mode}.", "Make a plain file.")
+    if (old and not file) or mode not in MODES:
+        why = f"is not a plain tracked file of text (mode {mode})."
+        raise WorkbenchError(f"{path} {why}", "Is it missing, binary, large, or a link?")
     file = file or SourceFile(path, "", "utf-8", "")
     hunks = [hunk for part in parts for hunk in part.hunks]
     after, note = _apply(file, hunks)
@@ -94,35 +85,27 @@ def _fit_file(
 
 
 def _allow(repo: Repo, path: str, modes: dict[str, str], is_new: bool) -> None:
-    """Refuse a path that no edit may touch, and a new one where something stands already."""
     if not path.isprintable() or ODD_NAME.search(path):
         raise WorkbenchError(f"{path[:60]!r} is not a name for a file.", "Choose a plain name.")
     place = repo.resolve(path)
     near = next((name for name in modes if name.lower() == path.lower()), path)
-    if is_new and (near in modes or place.exists()):
-        raise WorkbenchError(f"{near} exists already.", "Edit it, or choose another name.")
     inside = [folder for folder in place.parents if repo.root in folder.parents]
-    if any(folder.is_file() or (folder / ".git").exists() for folder in inside):
-        raise WorkbenchError(f"{path} would lie in a file or in another repository.", "Move it.")
+    blocked = any(folder.is_file() or (folder / ".git").exists() for folder in inside)
+    if blocked or (is_new and (near in modes or place.exists())):
+        why = "exists already, or lies in a file or in another repository."
+        raise WorkbenchError(f"{near} {why}", "Choose another name.")
     if repo.guarded(path):
         raise WorkbenchError(f"{path} is ignored by git or may hold secrets.", "Edit it by hand.")
 
 
 def _apply(file: SourceFile, hunks: list[Hunk]) -> tuple[str, Note]:
-    """The file's new text, and how the hunks were placed."""
-    told_bom = any(text.startswith(BOM) for hunk in hunks for _, text in hunk.lines)
-    bom = BOM if file.text.startswith(BOM) and not told_bom else ""
-    before = file.text.removeprefix(bom)
-    lines = before.removesuffix("\n").split("\n") if before else []
-    last_newline = before.endswith("\n") or not before
+    lines = file.text.removesuffix("\n").split("\n") if file.text else []
+    last_newline = file.text.endswith("\n") or not file.text
     runs, told = [], []
-    for number, hunk in enumerate((h for i, h in enumerate(hunks) if h not in hunks[:i]), 1):
+    for number, hunk in enumerate(hunks, 1):
         at, exact = _place(f"{file.path}, hunk {number}", lines, hunk)
         runs += _runs(hunk, at, exact, lines)
-        if hunk.start and at != hunk.start - 1:
-            told.append(f"hunk {number} at line {at + 1}, not {hunk.start}")
-        if not exact:
-            told.append(f"hunk {number} but for white space at line ends")
+        told.append(f"line {at + 1}{'' if exact else ' but for white space at line ends'}")
         if len(hunk.open_ended) == 1:
             last_newline = "-" in hunk.open_ended
     runs.sort()
@@ -132,18 +115,18 @@ def _apply(file: SourceFile, hunks: list[Hunk]) -> tuple[str, Note]:
     for start, end, new in reversed(runs):
         lines[start:end] = new
     text = "".join(f"{line}\n" for line in lines)
-    text = text and bom + (text if last_newline else text.removesuffix("\n"))
+    text = text if last_newline else text.removesuffix("\n")
     data = text.encode(file.encoding, "replace")
     if data.decode(file.encoding) != text or "\0" in text or len(data) > MAX_BYTES:
-        why = f"would have over {MAX_BYTES:,} bytes, or not be {file.encoding} text."
+        why = f"would be too large, or not {file.encoding} text."
         raise WorkbenchError(f"{file.path} {why}", "Use other characters, or less of them.")
-    return text, Note("placed", True, f"{file.path}: {'; '.join(told) or 'exactly'}")
+    return text, Note("placed", True, f"{file.path}: {', '.join(told) or 'no hunk'}")
 
 
 def _runs(
     hunk: Hunk, at: int, exact: bool, lines: list[str]
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """The changed runs of a hunk: first line, line after the last, what stands there then."""
+    """The changed runs: first line, line after the last, what stands there then."""
     for kept, group in itertools.groupby(hunk.lines, lambda line: line[0] == " "):
         run = list(group)
         end = at + sum(mark != "+" for mark, _ in run)
@@ -157,8 +140,8 @@ def _runs(
 
 
 def _place(name: str, lines: list[str], hunk: Hunk) -> tuple[int, bool]:
-    """Where the one place of a hunk begins, 0-based, and whether it fits exactly. The text decides;
-    the line number only between equal places."""
+    """Where a hunk begins, 0-based, and whether it fits exactly. The text decides; the line number
+    only between equal places."""
     old, new = hunk.side("-"), hunk.side("+")
     if not old and lines:
         raise WorkbenchError(f"{name} has no line of the file to find its place by.", SEND_AGAIN)
@@ -173,28 +156,19 @@ def _place(name: str, lines: list[str], hunk: Hunk) -> tuple[int, bool]:
             raise WorkbenchError(f"{name} fits at {len(hits)} places: lines {where}.", SEND_AGAIN)
         if hits and old == new:
             return hits[0], exact
-        if hits:
-            at = hits[0]
+        for at in hits:
             # at the top or the end of a file, an addition fits again after it was made
             top = lines[: at + len(old)] == new and hunk.lines[0][0] == "+"
             end = lines[at:] == new and hunk.lines[-1][0] == "+"
             if not (top or end):
                 return at, exact
-            break
-    missing = next((line[:200] for line in old if line not in lines), None)
-    if "+" in dict(hunk.lines) and (hits := _hits(lines, new)):
-        why = f"is already applied at line {hits[0] + 1}."
-    elif missing is None:
-        why = "has lines of the file that do not stand one after the other there."
-    else:
-        near = "".join(difflib.get_close_matches(missing, lines, 1, 0.5))
-        why = f"looks for a line that is not in the file: {missing!r}."
-        why += f" The nearest is {near!r}." * bool(near)
+    missing = next((line for line in old if line not in lines), old[0])[:200]
+    near = "".join(difflib.get_close_matches(missing, lines, 1))
+    why = f"is not in the file, or applied already: look at {missing!r}; nearest is {near!r}."
     raise WorkbenchError(f"{name} {why}", SEND_AGAIN)
 
 
 def _hits(lines: list[str], wanted: list[str], at_end: bool = False) -> list[int]:
-    """Where the wanted lines stand, 0-based."""
     last = len(lines) - len(wanted)
     starts = range(max(last, 0) if at_end else 0, last + 1)
     return [i for i in starts if lines[i : i + len(wanted)] == wanted]

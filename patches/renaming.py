@@ -1,29 +1,32 @@
 """Renames one definition and its uses across modules, for transforms.py only.
 
-libcst's RenameCommand drops `as` names and follows neither relative imports nor re-exports. Does
-not follow star imports. Invariant: a name changes only where it leads to the definition.
+libcst's RenameCommand follows neither relative imports nor re-exports. Does not know star imports.
+Invariant: a name changes only where it leads to the definition.
 """
 
 import ast
 import builtins
+import io
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from keyword import iskeyword
+from pathlib import Path
 
 import libcst as cst
 import libcst.matchers as m
-from libcst.helpers import (
-    calculate_module_and_package,
-    get_absolute_module_from_package,
-    get_absolute_module_from_package_for_import,
-)
+from libcst.helpers import calculate_module_and_package, get_absolute_module_from_package
 from libcst.metadata import FullyQualifiedNameProvider, MetadataWrapper, PositionProvider
 
 from shapes import WorkbenchError
 
-MINE = m.Name("self") | m.Name("cls")
+MINE = m.Attribute(m.Name("self") | m.Name("cls"))
 ALL = m.Assign([m.AssignTarget(m.Name("__all__"))]) | m.AugAssign(m.Name("__all__"))
+COMMON = (str, bytes, list, dict, set, Path, io.TextIOWrapper)
+# What source that cannot be handled raises.
+FAILURES = (cst.ParserSyntaxError, cst.CSTLogicError, AttributeError, LookupError, MemoryError)
+FAILURES += (RuntimeError, SyntaxError, TypeError, ValueError)
 # The names of a file's module and package.
 module_of = partial(calculate_module_and_package, "")
 
@@ -36,15 +39,13 @@ def _links(path: str, body: str) -> Iterator[tuple[str, str]]:
     """(name, what it stands for), by imports."""
     where = module_of(path)
     for node in ast.walk(ast.parse(body)):
-        match node:
-            case ast.Import(names=names):
-                source = ""
-            case ast.ImportFrom(names=names, module=module, level=level):
-                source = f"{get_absolute_module_from_package(where.package, module, level)}."
-            case _:
-                continue
-        for each in names:
-            yield f"{where.name}.{each.asname or each.name}", source + each.name
+        source = ""
+        if isinstance(node, ast.ImportFrom):
+            source = get_absolute_module_from_package(where.package, node.module, node.level)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for each in node.names:
+                meant = f"{source}.{each.name}".lstrip(".")
+                yield f"{where.name}.{each.asname or each.name}", meant
 
 
 def _words(node: cst.CSTNode, *trail: cst.CSTNode) -> Iterator[list[cst.CSTNode]]:
@@ -66,31 +67,35 @@ class Rename(cst.MetadataDependent):
     def __init__(self, payload: dict, bodies: dict[str, str]) -> None:
         super().__init__()
         self.new = payload["arguments"]["new"]
-        wanted, *others = payload["definitions"]
-        name, *names = [
-            f"{module_of(each['path']).name}.{each['qualname']}" for each in (wanted, *others)
-        ]
-        self.path, self.is_method = wanted["path"], wanted["kind"] == "method"
+        known = payload["definitions"]
+        kind, *kinds = [each["kind"] for each in known]
+        name, *others = [f"{module_of(each['path']).name}.{each['qualname']}" for each in known]
+        self.path, self.is_method = known[0]["path"], kind == "method"
         self.old = name.rpartition(".")[2]
         if not self.new.isidentifier() or iskeyword(self.new) or hasattr(builtins, self.new):
             raise refused(self.new, "it is Python's own, or no identifier")
-        if self.is_method and any(each["kind"] == "method" for each in others):
+        if self.is_method and kind in kinds:
             raise refused(self.old, "another class has a method of this name")
-        links: set[tuple[str, str]] = set()
+        self.links: set[tuple[str, str]] = set()
         for path, body in bodies.items():
-            # run names the files that cannot be read
-            with suppress(SyntaxError, ValueError, RuntimeError, MemoryError):
-                links.update(_links(path, body))
+            if re.search(r"^ *from .* import \*", body, re.M):
+                raise refused(self.old, f"{path} may have it from a star import")
+            with suppress(*FAILURES):
+                self.links.update(_links(path, body))
         self.ours, new = set(), {name}
         while new and len(self.ours) < 200:  # re-exports can be circular
             self.ours |= new
             new = {
                 link + name.removeprefix(source)
-                for link, source in links
+                for link, source in self.links
                 for name in new
                 if f"{name}.".startswith(f"{source}.")
             } - self.ours
-        self.ours -= {*names}
+        self.ours.difference_update(others)
+        # an attribute can be taken for the method where nothing else is called so
+        assigned = re.compile(rf"(?<!\.)\b{self.old}\s*[:=](?!=)|\.{self.old}\s*=(?!=)")
+        known_elsewhere = any(hasattr(each, self.old) for each in COMMON)
+        self.guess = not (others or known_elsewhere or any(map(assigned.search, bodies.values())))
         self.unsure: list[str] = []
 
     def __call__(self, path: str, tree: cst.Module) -> str:
@@ -110,6 +115,7 @@ class Rename(cst.MetadataDependent):
                 elif self.is_method and word is not node:
                     line = self.get_metadata(PositionProvider, word).start.line
                     self.unsure.append(f"{path}:{line}")
+                    chosen |= {word} if self.guess else set()
         if chosen and is_taken:
             raise refused(self.new, f"it is already used in {path}")
         return m.replace(
@@ -124,25 +130,22 @@ class Rename(cst.MetadataDependent):
         here = {f"{where.name}.{self.old}"}
         if isinstance(node, cst.SimpleString):
             return here if any(m.matches(each, ALL) for each in trail) else set()
-        if cst.Import in within:
-            return set()
-        if source := within.get(cst.ImportFrom):
-            module = get_absolute_module_from_package_for_import(where.package, source)
-            return {f"{module}.{within[cst.ImportAlias].evaluated_name}"}
-        if isinstance(node, cst.Name):
-            # `global` is in no scope
-            return self.names(node) or here
-        if cst.ClassDef in within and m.matches(node.value, MINE):
+        if alias := within.get(cst.ImportAlias):
+            name = f"{where.name}.{alias.evaluated_alias or alias.evaluated_name}"
+            return {meant for known, meant in self.links if known == name}
+        if cst.ClassDef in within and m.matches(node, MINE):
             return {f"{name}.{self.old}" for name in self.names(within[cst.ClassDef])}
-        return self.names(node)
+        return here if cst.Global in within else self.names(node)
 
     def names(self, node: cst.CSTNode) -> set[str]:
         found = self.get_metadata(FullyQualifiedNameProvider, node, set())
         return {each.name.replace("<locals>.", "") for each in found}
 
-    def check(self, changed: dict[str, str]) -> None:
-        """A WorkbenchError where not all of it could be renamed."""
+    def check(self, changed: dict[str, str]) -> list[str]:
+        """What a person should know; a WorkbenchError where not all of it could be renamed."""
         if self.path not in changed:
             raise refused(self.old, f"{self.path} cannot be changed")
-        if self.unsure:
-            raise refused(self.old, f"objects of unknown type have it: {', '.join(self.unsure)}")
+        places = ", ".join(self.unsure)
+        if places and not self.guess:
+            raise refused(self.old, f"other things may be meant at {places}")
+        return [f"Objects of unknown type, taken for its class: {places}."] if places else []

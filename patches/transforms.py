@@ -18,14 +18,10 @@ from libcst.codemod.commands.convert_union_to_or import ConvertUnionToOrCommand
 from libcst.codemod.commands.remove_unused_imports import RemoveUnusedImportsCommand
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from patches.renaming import Rename, module_of
+from patches.renaming import FAILURES, Rename
 
 BOM = "\ufeff"
-DOC_COLUMNS = 94
 code = cst.Module([]).code_for_node
-# What is raised on source that cannot be handled.
-FAILURES = (cst.ParserSyntaxError, cst.CSTLogicError, AssertionError, AttributeError, LookupError)
-FAILURES += (MemoryError, RuntimeError, SyntaxError, TypeError, ValueError)
 
 
 def run(payload: dict) -> dict:
@@ -49,50 +45,43 @@ def run(payload: dict) -> dict:
             if new != body:
                 after[path] = payload["files"][path].replace(body, new)
     if kind == "rename":
-        edit.check(after)
+        remarks += edit.check(after)
     return {"files": after, "remarks": remarks}
 
 
 def _transform(payload: dict, path: str, tree: cst.Module) -> str:
-    where = module_of(path)
-    context = CodemodContext([], {}, path, where.name, where.package)
-    return COMMANDS[payload["kind"]](context).transform_module(tree).code
+    command = COMMANDS[payload["kind"]]
+    if command is _UnusedImports and path.endswith("__init__.py"):
+        return tree.code  # what a package imports, it hands on
+    return command(CodemodContext(filename=path)).transform_module(tree).code
 
 
 class _UnusedImports(RemoveUnusedImportsCommand):
     def visit_Try(self, node: cst.Try) -> bool:
         return False  # an import that is tried is there for its success or failure
 
-    def visit_Module(self, node: cst.Module) -> bool:
-        # what a package imports, it hands on
-        return not self.context.filename.endswith("__init__.py") and super().visit_Module(node)
-
 
 class _Unions(ConvertUnionToOrCommand):
-    """Only of plain types: a quoted name has no `|`, and some operators bind less."""
+    """Only of plain types: a quoted name has no `|`."""
 
-    def leave_Subscript(
-        self, original_node: cst.Subscript, updated_node: cst.Subscript
-    ) -> cst.BaseExpression:
-        if not re.fullmatch(r"([\w.\]]|[,[]\s*| \| )+", code(updated_node)):
-            return updated_node
-        return super().leave_Subscript(original_node, updated_node)
+    def leave_Subscript(self, old: cst.Subscript, new: cst.Subscript) -> cst.BaseExpression:
+        is_plain = re.fullmatch(r"([\w.\]]|[,[]\s*| \| )+", code(new))
+        return super().leave_Subscript(old, new) if is_plain else new
 
 
 class _FStrings(ConvertFormatStringCommand, ConvertPercentFormatStringCommand):
-    """Only where the same plain values are shown in the same order."""
+    """Only of plain values in the same order."""
 
-    def on_leave(self, original_node: cst.CSTNode, updated_node: cst.CSTNode) -> cst.CSTNode:
-        after = super().on_leave(original_node, updated_node)
-        if after is updated_node or not isinstance(after, cst.FormattedString):
+    def on_leave(self, old: cst.CSTNode, new: cst.CSTNode) -> cst.CSTNode:
+        after = super().on_leave(old, new)
+        if after is new or not isinstance(after, cst.FormattedString):
             return after
-        is_call = isinstance(updated_node, cst.Call)
-        given = updated_node.args if is_call else getattr(updated_node.right, "elements", ())
+        given = new.args if isinstance(new, cst.Call) else getattr(new.right, "elements", ())
         values = [code(each.value) for each in given]
         shown = [code(each.expression) for each in after.parts if hasattr(each, "expression")]
-        # after a backslash a brace can hide
-        is_plain = re.fullmatch(r"[\w.]+", "".join(values)) and "\\" not in code(updated_node)
-        return after if is_plain and values == shown else updated_node
+        # a backslash can hide a brace
+        is_plain = re.fullmatch(r"[\w.]+", "".join(values)) and "\\" not in code(new)
+        return after if is_plain and values == shown else new
 
 
 def _document(payload: dict, path: str, tree: cst.Module) -> str:
@@ -105,7 +94,7 @@ def _document(payload: dict, path: str, tree: cst.Module) -> str:
     )
     margin = tree.code.split("\n")[line - 1][:column] + tree.default_indent
     words = re.sub(r'"(?="")|"$', r'\\"', payload["arguments"]["text"].replace("\\", r"\\"))
-    filled = textwrap.wrap(words, DOC_COLUMNS - len(margin), break_long_words=False)
+    filled = textwrap.wrap(words, 94 - len(margin), break_long_words=False)
     text = cst.SimpleString('"""' + f"{tree.default_newline}{margin}".join(filled) + '"""')
     body, rest = node.body, node.body.body
     if node.get_docstring() is not None:

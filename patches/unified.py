@@ -41,6 +41,5 @@ def canonical(change: Change, before: str) -> str:
 
 def _quoted(path: str) -> str:
     """Git's C-style quoting, where a name needs it."""
-    if not MUST_QUOTE.search(path):
-        return path
-    return '"' + MUST_QUOTE.sub(lambda found: f"\\{ord(found[0]):03o}", path) + '"'
+    quoted = MUST_QUOTE.sub(lambda found: f"\\{ord(found[0]):03o}", path)
+    return path if quoted == path else f'"{quoted}"'

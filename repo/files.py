@@ -53,7 +53,7 @@ class Repo:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> tuple[int, bytes, str]:
-        """Run git; returns its exit status, its output's bytes and its error text."""
+        """Git's exit status, its output's bytes and its error text."""
         options = [part for option in OPTIONS for part in ("-c", option)]
         settings = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
         with tempfile.TemporaryFile() as feed:
@@ -90,8 +90,7 @@ class Repo:
         return {path: head[:6] for head, _, path in rows if not head.startswith("160000")}
 
     def resolve(self, path: str) -> Path:
-        """The file's place on disk. WorkbenchError for a path that leaves the repository, goes
-        through a link, or lies in git's own folder."""
+        """The file's place on disk; WorkbenchError for one that no path may lead to."""
         parts = PurePosixPath(path).parts
         # git's own folder under every name that some file system takes for it
         bad = any(re.fullmatch(r"\.\.|/|\.git[. ]*(:.*)?|git~1", p, re.I) for p in parts)
@@ -104,8 +103,7 @@ class Repo:
         return places[-1]
 
     def text(self, path: str) -> SourceFile | None:
-        """A file as text, or None for one that is not to be shown: binary, over 2 MB, a link, a
-        file that by its name holds secrets, or missing from disk."""
+        """A file as text, or None: binary, over 2 MB, a link, by its name a secret, or missing."""
         if is_secret(path):
             return None
         try:

@@ -1,7 +1,6 @@
-"""What a repository defines, uses and says, found without a language model.
+"""What a repository defines, uses and says.
 
-Knows nothing of how people ask. Invariant: an answer is true of the files as they are on disk;
-one that cannot be parsed is still found as text.
+Knows nothing of how people ask. Invariant: an answer is true of the files as they are on disk.
 """
 
 import ast
@@ -32,7 +31,7 @@ STOP_WORDS = (
 class _Source(NamedTuple):
     stamp: int
     symbols: list[Symbol]
-    uses: dict[str, list[Place]]  # by name, and under "import" the whole statements
+    uses: dict[str, list[Place]]  # whole statements under "import"
 
 
 class Index:
@@ -98,12 +97,11 @@ class Index:
             with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
                 cuts = _walk(path, lines, source)
         elif path.endswith(".md"):  # one # can be a comment in a code block
-            found = (it for it in enumerate(lines, 1) if it[1].startswith("##"))
-            cuts = {1: ""} | {line: heading.strip("# ") for line, heading in found}
+            cuts = {i: it.strip("# ") for i, it in enumerate(lines, 1) if it.startswith("##")}
+            cuts.setdefault(1, "")
         for start, after in pairwise([*sorted(cuts), len(lines) + 1]):
-            text = "\n".join(lines[start - 1 : after - 1]).rstrip()
-            if text:
-                inside = cuts[start]
+            inside = cuts[start]
+            if text := "\n".join(lines[start - 1 : after - 1]).rstrip():
                 words = [*map(_terms, (inside.rpartition(".")[2], path, f"{inside} {text}"))]
                 row = self._table.execute("INSERT INTO unit VALUES (?, ?, ?)", words).lastrowid
                 self._units[row] = Place(path, start, start + text.count("\n"), text, inside)
@@ -118,7 +116,6 @@ def _walk(path: str, lines: list[str], source: _Source) -> dict[int, str]:
         node, inside, around = waiting.pop()
         line, end = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
         kind = used = doc = ""
-        outer = around in ("", "class")
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 name, doc = node.name, (ast.get_docstring(node) or "").split("\n\n")[0]
@@ -127,7 +124,7 @@ def _walk(path: str, lines: list[str], source: _Source) -> dict[int, str]:
                 head = copy.copy(node)
                 head.body = head.decorator_list = []
                 signature = ast.unparse(head).rstrip(":")
-            case ast.Name(id=name, ctx=ast.Store()) if outer:
+            case ast.Name(id=name, ctx=ast.Store()) if not inside:
                 kind, signature = "variable", lines[line - 1].strip()
             case ast.Import() | ast.ImportFrom():
                 source.uses["import"].append(Place(path, line, end, ast.unparse(node), inside))
@@ -139,7 +136,7 @@ def _walk(path: str, lines: list[str], source: _Source) -> dict[int, str]:
         if kind:
             qualname = f"{inside}.{name}".lstrip(".")
             source.symbols.append(Symbol(name, qualname, kind, path, line, end, signature, doc))
-            if outer and kind != "variable":
+            if kind != "variable" and around in ("", "class"):
                 cuts[min([line, *(it.lineno for it in node.decorator_list)])] = qualname
                 cuts.setdefault(end + 1, inside)
             inside, around = qualname, kind
@@ -149,5 +146,4 @@ def _walk(path: str, lines: list[str], source: _Source) -> dict[int, str]:
 
 def _terms(text: str) -> str:
     """The words of a text, and the parts of compound identifiers."""
-    words = re.findall(r"\w+", text)
-    return " ".join(words + [part for word in words for part in PART.findall(word) if part != word])
+    return " ".join(re.findall(r"\w+", text) + PART.findall(text))

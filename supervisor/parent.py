@@ -1,9 +1,7 @@
 """Owns the listening socket, watches the source, and swaps one body for the next.
 
-A body's stages are syntax, boot and health (`/healthz` answers 200); then it is told to go. One is
-`next`, one is `live`, others drain. A `next` that fails is killed and the live one told. Knows
-nothing of pages, models or git: standard library only, imported up front. Invariant: what serves
-stays until its successor has proved itself.
+One body is `live`, one may be `next`, others drain. Knows nothing of pages, models or git: standard
+library only. Invariant: what serves stays until its successor has proved itself.
 """
 
 import asyncio
@@ -23,10 +21,10 @@ from pathlib import Path
 
 WATCHED = re.compile(r"[^.].*\.(py|css|js)")
 PRUNED = {"node_modules", "__pycache__", "tests", "benchmarks"}
-POLL_S = 0.3  # a tree that is the same twice in a row is done changing
-RETRY_S = 1.0  # until a body is made again
+POLL_S = 0.3  # a tree that stays the same so long is done changing
+RETRY_S = 1.0
 STOP_S = 5.0  # for bodies to finish
-KEPT_BYTES = 64 * 1024  # of stderr: a traceback is at its end
+KEPT_BYTES = 64 * 1024  # a traceback is at the end of stderr
 PAGE = """HTTP/1.0 503 Service Unavailable\r
 Content-Type: text/html; charset=utf-8\r
 \r
@@ -46,10 +44,7 @@ def run(
     report: Callable[[str], None],
     boot_s: float = 30.0,
 ) -> int:
-    """Keep `command` serving until SIGTERM or SIGINT; returns the exit status.
-
-    OSError when the port cannot be had. `on_ready` gets the address once.
-    """
+    """Keep `command` serving until SIGTERM or SIGINT; OSError when the port cannot be had."""
     with socket.create_server((host, port), backlog=2048) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
         asyncio.run(_Parent(command, root.resolve(), listener, on_ready, report, boot_s).run())
@@ -57,7 +52,6 @@ def run(
 
 
 def read_tree(root: Path) -> Tree:
-    """Every watched file, but for names that start with a dot."""
     tree = {}
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name[0] != "." and name not in PRUNED]
@@ -69,7 +63,7 @@ def read_tree(root: Path) -> Tree:
 
 @dataclass(eq=False)
 class Child:
-    """A body made of `tree`. Its control channel carries one JSON object a line."""
+    """A body made of `tree`. A message is one JSON object a line."""
 
     tree: Tree
     changed: list[str]
@@ -105,7 +99,7 @@ class Child:
         self.writer.write(json.dumps(message).encode() + b"\n")
 
     async def hear(self, key: str) -> object:
-        """The value of the next message that has `key`; EOFError when none can come."""
+        """The value of the next message that has `key`; EOFError at the end."""
         while line := await self.reader.readline():
             message = json.loads(line)
             if key in message:
@@ -113,7 +107,6 @@ class Child:
         raise EOFError
 
     async def check_health(self, port: object) -> None:
-        """ValueError unless GET /healthz on its private port answers 200."""
         self.stage = "health"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost:80\r\n\r\n")
@@ -123,7 +116,6 @@ class Child:
             raise ValueError(f"its health check answered {status}")
 
     async def end(self) -> None:
-        """Kill what is left of its process group."""
         if self.process:
             with suppress(OSError):  # only zombies are left
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -142,8 +134,7 @@ class _Parent:
     lives: set[Child] = field(default_factory=set)
     live: Child | None = None
     next: Child | None = None
-    newest: Tree = field(default_factory=dict)  # as last compared; none: compare at once
-    trouble: str = ""  # why there can be no body
+    newest: Tree = field(default_factory=dict)  # none: compare at once
 
     async def run(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -159,7 +150,6 @@ class _Parent:
         # asyncio.run cancels what is left, which kills it
 
     async def watch(self) -> None:
-        """Compare the tree whenever it has changed, and when asked."""
         before = {}
         while True:
             try:
@@ -174,7 +164,10 @@ class _Parent:
     def compare(self, now: Tree) -> None:
         """Start a body of this tree, unless one is live or on its way."""
         if self.next and self.next.tree != now:
-            return  # the next poll comes here again
+            if self.next.stage == "go":
+                return  # the next poll comes here again
+            self.next.life.cancel()
+            self.next = None
         if self.live and self.live.tree == now:
             self.live.tell(unchanged=True)
         elif not self.next:
@@ -198,6 +191,7 @@ class _Parent:
                 await child.start(self.command, self.root, self.listener)
                 await child.check_health(await child.hear("ready"))
                 self.loop.remove_reader(self.listener)
+                child.stage = "go"
                 child.tell(go=True)
                 await child.hear("live")
             if self.live:
@@ -215,8 +209,8 @@ class _Parent:
         except Exception as error:
             why = str(error) or f"it ended, or was not ready within {self.boot_s:g} s"
         finally:
-            await child.end()
             self.lives.remove(child)
+            await child.end()
         if child is self.live:
             self.live = None
             self.say(f"The body is gone: {why}")
@@ -228,8 +222,7 @@ class _Parent:
                 failed = {"stage": child.stage, "error": words, "paths": child.changed}
                 self.live.tell(failed=failed)
                 return
-            self.trouble = words
-            self.loop.add_reader(self.listener, self.admit)
+            self.loop.add_reader(self.listener, self.admit, words)
         else:
             return
         await asyncio.sleep(RETRY_S)
@@ -238,12 +231,11 @@ class _Parent:
     def say(self, words: str) -> None:
         self.loop.call_soon(self.report, words)  # where an error of its own ends nothing
 
-    def admit(self) -> None:
-        self.loop.create_task(self.answer(self.listener.accept()[0]))
+    def admit(self, trouble: str) -> None:
+        self.loop.create_task(self.answer(self.listener.accept()[0], trouble))
 
-    async def answer(self, visitor: socket.socket) -> None:
+    async def answer(self, visitor: socket.socket, trouble: str) -> None:
         visitor.setblocking(False)
         with visitor, suppress(OSError):
             await self.loop.sock_recv(visitor, 65536)
-            page = PAGE.format(html.escape(self.trouble))
-            await self.loop.sock_sendall(visitor, page.encode())
+            await self.loop.sock_sendall(visitor, PAGE.format(html.escape(trouble)).encode())

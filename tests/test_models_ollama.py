@@ -21,9 +21,7 @@ from tests.ollama_server import FakeModel, OllamaServer
 NAME = "gemma3:4b"
 WINDOW = 8192
 SHARED = settings(
-    deadline=None,
-    max_examples=40,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -222,9 +220,7 @@ def test_only_models_that_can_think_are_asked_not_to(ollama_server: OllamaServer
     assert [request.body.get("think") for request in ollama_server.chats] == [None, False]
 
 
-def test_a_prompt_with_a_file_name_that_is_no_text_can_be_sent(
-    ollama_server: OllamaServer,
-) -> None:
+def test_a_prompt_with_a_file_name_that_is_no_text_can_be_sent(ollama_server: OllamaServer) -> None:
     assert text_of(ask(get(ollama_server), prompt("caf\udce9.py é 🙂")))
     assert "é 🙂" in ollama_server.chats[0].body["messages"][0]["content"]
 
@@ -432,8 +428,7 @@ def test_a_reply_cut_by_a_full_window_says_so(ollama_server: OllamaServer) -> No
 
 
 @pytest.mark.parametrize(
-    ("counted", "suspect"),
-    [(WINDOW // 2 + 2, True), (300, True), (6600, False), (11_000, False)],
+    ("counted", "suspect"), [(WINDOW // 2 + 2, True), (300, True), (6600, False), (11_000, False)]
 )
 def test_a_prompt_that_was_read_only_in_part_is_noticed(
     ollama_server: OllamaServer, counted: int, suspect: bool
@@ -562,7 +557,7 @@ def test_whatever_answers_in_place_of_ollama_gives_models_or_a_sentence(
         ("box/path/", "http://box:11434/path/"),
         ("[::1]:4321", "http://[::1]:4321"),
         ("[fe80::1]", "http://[fe80::1]:11434"),
-        ("0.0.0.0", "http://0.0.0.0:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
         ("http://", "http://127.0.0.1:80"),
         ("box:80", "http://box:80"),
     ],

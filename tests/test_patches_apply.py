@@ -314,7 +314,7 @@ def test_redo_happens_only_where_it_was_undone(root: Path) -> None:
     apply(root)
     Branch(Repo(root)).undo()
     run_git(root, "checkout", "-qb", "elsewhere")
-    assert "undone on main" in refused(root, Branch(Repo(root)).redo)
+    assert "nothing to redo" in refused(root, Branch(Repo(root)).redo)
     run_git(root, "commit", "-q", "--allow-empty", "-m", "on")
     assert "nothing to redo" in refused(root, Branch(Repo(root)).redo)
 

@@ -17,7 +17,7 @@ from shapes import WorkbenchError
 Make = Callable[..., Path]
 
 SHOP = {
-    "shop/__init__.py": 'from .money import price\nfrom .cart import *\n\n__all__ = ["price"]\n',
+    "shop/__init__.py": 'from .money import price\nfrom .cart import Cart\n\n__all__ = ["price"]\n',
     "shop/money.py": (
         "def price(item: str, price_list: dict) -> int:\n"
         '    """The price of one item."""\n'
@@ -103,48 +103,57 @@ def test_a_renamed_program_still_computes_the_same(git_repo: Make) -> None:
     before = output()
     applied(
         root,
-        rewrite(
-            Repo.open(root),
-            "rename",
-            old="price",
-            new="cost_of",
-            path="shop/money.py",
-        )[0],
+        rewrite(Repo.open(root), "rename", old="price", new="cost_of", path="shop/money.py")[0],
     )
     assert output() == before
 
 
-def test_a_method_is_renamed_with_its_overrides_and_its_callers(git_repo: Make) -> None:
-    root = git_repo(SHOP)
-    diff, remarks = rewrite(Repo.open(root), "rename", old="pay", new="settle")
-    files = applied(root, diff)
-    assert b"pay" not in files["shop/cart.py"] and b"pay" not in files["app.py"]
-    assert "app.py:11" in " ".join(remarks)  # cart.pay: taken by its name alone, and said so
+def test_a_method_is_renamed_on_its_class_and_on_itself(git_repo: Make) -> None:
+    files = {
+        "p/__init__.py": "from .bags import Bag as Sack\n",
+        "p/bags.py": (
+            "class Bag:\n    def fill(self, fill):\n        self.fill(fill)\n\n"
+            "    @classmethod\n    def make(cls):\n        return cls.fill\n"
+        ),
+        "a.py": "import p\nfrom p import Sack\nfrom p import bags as b\n"
+        "USES = p.Sack.fill, Sack.fill, b.Bag.fill\n",
+    }
+    root = git_repo(files)
+    got = applied(root, rewrite(Repo.open(root), "rename", old="Bag.fill", new="put")[0])
+    assert got["a.py"].decode() == files["a.py"].replace(".fill", ".put")
+    expected = files["p/bags.py"].replace("def fill", "def put").replace(".fill", ".put")
+    assert got["p/bags.py"].decode() == expected
 
 
 @pytest.mark.parametrize(
-    "more",
-    ["class Bin:\n    def fill(self): pass\n", "class Bin:\n    fill: int\n", None],
+    ("more", "why"),
+    [
+        ("class Bin:\n    def fill(self): pass\n", "another class"),
+        ("class Bin:\n    fill: int\n\n\ndef use(bag):\n    bag.fill(1)\n", r"a\.py:11"),
+        ("def use(bag):\n    bag.fill = None\n", r"a\.py:7"),
+    ],
 )
 def test_a_method_is_refused_where_other_things_may_be_meant(
-    git_repo: Make, more: str | None
+    git_repo: Make, more: str, why: str
 ) -> None:
     """The uses that cannot be told are listed."""
-    name = "fill" if more else "append"  # which lists have, too
+    source = f"class Bag:\n    def fill(self, x):\n        self.fill(x)\n\n\n{more}"
+    root = git_repo({"a.py": source})
+    with pytest.raises(WorkbenchError, match=why):
+        rewrite(Repo.open(root), "rename", old="Bag.fill", new="put")
+
+
+def test_a_method_that_nothing_else_is_called_like_is_renamed_on_objects_and_told(
+    git_repo: Make,
+) -> None:
     source = (
-        f"class Bag:\n    def {name}(self, x):\n        self.{name}(x)\n\n\n"
-        f"def use(bag):\n    bag.{name}(1)\n    Bag.{name}(bag, 2)\n{more or ''}"
+        "class Bag:\n    def fill_up(self): pass\n\n\nclass Big(Bag):\n"
+        "    def more(self):\n        self.fill_up()\n\n\ndef use(bag):\n    bag.fill_up()\n"
     )
     root = git_repo({"a.py": source})
-    with pytest.raises(WorkbenchError, match=r"others are called so.*a\.py:7"):
-        rewrite(Repo.open(root), "rename", old=f"Bag.{name}", new="put")
-    known = source.replace(f"    bag.{name}(1)\n", "")
-    (root / "a.py").write_text(known)
-    diff, _ = rewrite(Repo.open(root), "rename", old=f"Bag.{name}", new="put")
-    text = applied(root, diff)["a.py"].decode()
-    assert text == known.replace(f"def {name}(self, x)", "def put(self, x)").replace(
-        f"self.{name}(x)", "self.put(x)"
-    ).replace(f"Bag.{name}(", "Bag.put(")
+    diff, remarks = rewrite(Repo.open(root), "rename", old="fill_up", new="put")
+    assert applied(root, (diff))["a.py"].decode() == source.replace("fill_up", "put")
+    assert any("a.py:7, a.py:11" in remark for remark in remarks)
 
 
 def test_a_class_is_renamed_in_annotations_bases_and_lists_of_names(git_repo: Make) -> None:
@@ -181,22 +190,10 @@ def test_a_name_from_two_modules_is_refused(git_repo: Make) -> None:
     files = {
         "a.py": "def f(): pass\n",
         "b.py": "def f(): pass\n",
-        "c.py": "from a import *\nfrom b import *\nf()\n",
+        "c.py": "from a import f\nfrom b import f\nf()\n",
     }
     with pytest.raises(WorkbenchError, match="several things"):
         rewrite(Repo.open(git_repo(files)), "rename", old="f", new="g", path="a.py")
-
-
-def test_a_module_below_a_source_folder_is_followed(git_repo: Make) -> None:
-    root = git_repo(
-        {
-            "src/pkg/__init__.py": "",
-            "src/pkg/deep.py": "LIMIT = 3\n",
-            "t/use.py": "from pkg import deep\nfrom pkg.deep import LIMIT\ndeep.LIMIT == LIMIT\n",
-        }
-    )
-    files = applied(root, rewrite(Repo.open(root), "rename", old="LIMIT", new="MOST")[0])
-    assert b"LIMIT" not in files["t/use.py"] + files["src/pkg/deep.py"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +206,7 @@ def test_a_module_below_a_source_folder_is_followed(git_repo: Make) -> None:
         ("def f(): pass\nfrom os import path as g\n", "f", "g", "already"),
         ("def f(): pass\n", "nothing", "g", "nothing"),
         ("def f(): pass\n", "[", "g", "No definition"),
-        ("class A:\n    def f(self): pass\nclass B:\n    def f(self): pass\n", "f", "g", "several"),
+        ("class A:\n    def f(self): pass\nclass B:\n    def f(self): pass\n", "f", "g", "2 def"),
         ("class A:\n    f: int = 1\n", "f", "g", "No definition"),
         (
             "try:\n    from fast import f\nexcept ImportError:\n    def f(): pass\nf()\n",
@@ -230,28 +227,26 @@ def test_a_rename_that_cannot_be_exact_is_refused_with_the_reason(
 def test_re_exports_follow_and_a_definition_of_the_same_name_does_not(git_repo: Make) -> None:
     files = {
         "a.py": "def f(): pass\n",
-        "b.py": "from a import *\ndef f(): pass\nf()\n",
+        "b.py": "def f(): pass\nf()\n",
         "c.py": "from a import f as f\nf()\n",
-        "d.py": "from a import *\nf()\n",
+        "d.py": "from c import f\nimport c\nfrom b import f as other\nf(), c.f(), other()\n",
     }
     diff, _ = rewrite(Repo.open(git_repo(files)), "rename", old="f", new="g", path="a.py")
     after_files = applied(git_repo(files, name="other"), diff)
     assert after_files["b.py"].decode() == files["b.py"]
     assert after_files["c.py"] == b"from a import g as g\ng()\n"
-    assert after_files["d.py"] == b"from a import *\ng()\n"
+    d = b"from c import g\nimport c\nfrom b import f as other\ng(), c.g(), other()\n"
+    assert after_files["d.py"] == d
 
 
 def test_a_qualified_name_or_a_file_chooses_among_several(git_repo: Make) -> None:
     files = {
-        "a.py": "class A:\n    def f(self): return self.f()\n"
-        "class B:\n    def f(self): return self.f()\n",
+        "a.py": "class A:\n    def f(self): return self.f()\n",
         "b.py": "def f(): return f()\n",
     }
     root = git_repo(files)
     diff, _ = rewrite(Repo.open(root), "rename", old="A.f", new="g")
-    assert applied(root, diff)["a.py"].decode() == files["a.py"].replace(
-        "def f(self): return self.f()", "def g(self): return self.g()", 1
-    )
+    assert applied(root, diff)["a.py"].decode() == re.sub(r"\bf\(", "g(", files["a.py"])
     diff, _ = rewrite(Repo.open(root), "rename", old="f", new="h", path="b.py")
     assert applied(root, diff)["b.py"] == b"def h(): return h()\n"
 
@@ -325,7 +320,7 @@ def test_what_a_package_imports_to_hand_on_stays(git_repo: Make) -> None:
         ("'{} {}'.format(a, b.c)", "f'{a} {b.c}'"),
         ("'{x:>4} {y!r}'.format(x=a, y=b)", "f'{a:>4} {b!r}'"),
         ("'%s and %s' % (a, b)", "f'{a} and {b}'"),
-        ("'{}'.format(f(a))", "f'{f(a)}'"),
+        ("'{}'.format(f(a))", None),
         ("'{0} {0}'.format(a)", None),
         ("'{} {}'.format(a, a.pop())", None),
         (r"'\x7b\x7b {}'.format(a)", None),
@@ -352,22 +347,18 @@ def test_only_strings_that_stay_the_same_become_f_strings(
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
+        ("from typing import Union\nx: Union[int, str, None]\n", "x: int | str | None\n"),
         (
-            "from typing import Optional, Union\nx: Union[int, Optional[str]]\n",
-            "x: int | str | None\n",
+            "import typing as t\nx: dict[str, t.Union[int, str]]\n",
+            "import typing as t\nx: dict[str, int | str]\n",
         ),
-        (
-            "import typing as t\nx: t.Optional[list[t.Union[int, str]]]\n",
-            "import typing as t\nx: list[int | str] | None\n",
-        ),
-        ("from typing import Optional\nx: Optional['X']\n", None),
         ("from typing import Union\nx: Union['X', int]\n", None),
-        ("from typing import Optional\nx: Optional[int or str]\n", None),
+        ("from typing import Union\nx: Union[int or str, X]\n", None),
         (
             "from typing import Union\nx: Union[\n    dict[str, int],\n    a.B,\n]\n",
             "x: dict[str, int] | a.B\n",
         ),
-        ("from mine import Optional\nx: Optional[int]\n", None),
+        ("from mine import Union\nx: Union[int, str]\n", None),
     ],
 )
 def test_types_are_written_with_a_bar_where_that_means_the_same(
@@ -446,3 +437,9 @@ def test_asking_for_an_edit_loads_no_libcst_here() -> None:
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent).returncode
         == 0
     )
+
+
+def test_a_name_that_a_star_import_may_hand_on_is_not_renamed(git_repo: Make) -> None:
+    root = git_repo({"a.py": "def tea(): pass\n", "b.py": "from a import *\n\ntea()\n"})
+    with pytest.raises(WorkbenchError, match=r"b\.py"):
+        rewrite(Repo.open(root), "rename", old="tea", new="coffee")

@@ -53,7 +53,7 @@ def edits(reply: str) -> list:
 def lines(reply: str) -> list[tuple[str, str]]:
     """The marked lines of the only hunk."""
     (edit,) = edits(reply)
-    assert edit.trouble == ""
+    assert not edit.trouble
     (hunk,) = edit.hunks
     return hunk.lines
 
@@ -112,8 +112,10 @@ def test_a_reply_without_an_edit_is_prose(reply: str) -> None:
 
 
 def test_prose_around_keeps_its_blank_lines() -> None:
-    before, edit, after = find(f"One.\n\n{DIFF}\nTwo.\n")
-    assert (before.text, edit.text, after.text) == ("One.\n\n", DIFF, "\nTwo.\n")
+    segments = find(f"One.\n\n{DIFF}\nTwo.\n")
+    assert [segment.text for segment in segments if segment.is_edit] == [DIFF]
+    prose = "".join(segment.text for segment in segments if not segment.is_edit)
+    assert prose == "One.\n\n\nTwo.\n"
 
 
 def test_several_files_and_fences_are_all_found() -> None:
@@ -174,6 +176,8 @@ def test_blank_lines_that_lost_their_mark_are_context() -> None:
         "diff --git a/x b/y\nrename from x\n",
         "diff --git a/x b/x\nrename from x\n",
         "diff --git a/x b/y\nrename to y\n",
+        "diff --git a/x b/x\nnew mode 100755\nwhat is this\n",
+        "diff --git a/x b/y\nrename from x\nrename to y\nGIT binary patch\nliteral 1\n",
     ],
 )
 def test_what_may_be_lost_is_told(reply: str) -> None:
@@ -197,14 +201,14 @@ def test_hunks_without_a_header_have_no_name_and_are_not_dropped() -> None:
         ("diff --git a/e b/e\nnew file mode 100644\nindex 0..e6\n", None, "b/e"),
         ("diff --git a/e b/e\ndeleted file mode 100644\nindex e6..0\n", "a/e", None),
         ("diff --git a/p q b/p q\nold mode 100644\nnew mode 100755\n", "a/p q", "b/p q"),
-        ('diff --git "a/\\"" "b/\\""\nold mode 1\nnew mode 100755\n', 'a/"', 'b/"'),
+        ('diff --git "a/\\"" "b/\\""\nold mode 1\nnew mode 100755\n', None, None),
         ("diff --git a/x b/y\nrename from x\nrename to y\n", "a/x", "b/y"),
         ("diff --git x b/y z\nrename from b/x\nrename to y z\n", "a/b/x", "b/y z"),
     ],
 )
 def test_names_are_read_as_git_writes_them(header: str, old: str | None, new: str | None) -> None:
     (edit,) = edits(header)
-    assert (edit.old, edit.new, edit.trouble) == (old, new, "")
+    assert (edit.old, edit.new, edit.trouble) == (old, new, False)
 
 
 def test_missing_newlines_are_noted_for_their_side() -> None:

@@ -74,7 +74,6 @@ def test_every_kind_of_definition_is_listed_in_the_order_of_the_file(index: Inde
         ("variable", "RATE"),
         ("function", "price_of"),
         ("class", "Till"),
-        ("variable", "Till.open"),
         ("method", "Till.count_takings"),
         ("function", "Till.count_takings.inner"),
     ]

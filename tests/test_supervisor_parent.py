@@ -307,6 +307,17 @@ def test_a_version_that_hangs_is_given_up(program: Program) -> None:
     program.serves("2")
 
 
+def test_a_newer_save_does_not_wait_for_a_version_that_hangs(program: Program) -> None:
+    """J11: the one that hangs is killed."""
+    program.start(boot_s=600).serves("1")
+    program.save("product.py", "while True: pass\n")
+    wait_until(lambda: len(program.bodies()) == 2)
+    program.save("product.py", PRODUCT.format("2"))
+    program.serves("2")
+    wait_until(lambda: len(program.running()) == 1)
+    assert "did not wake" not in program.words()
+
+
 def test_old_bytecode_is_not_taken_for_a_file_of_the_same_size_and_date(program: Program) -> None:
     """K4: two saves within a second, as an apply and its undo make them."""
     first = program.start().serves("1")

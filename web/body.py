@@ -1,7 +1,7 @@
-"""How this process serves as one body of the program, and makes room for the next one.
+"""Serves as one body of the program, and makes room for the next one.
 
-Knows nothing of pages or of the parent's reasons. Invariants: no caller is accepted before the
-parent says `go`; a response or a reply that has begun is finished.
+Knows nothing of pages. Invariants: no caller is accepted before the parent says `go`; a response or
+a reply that has begun is finished.
 """
 
 import asyncio
@@ -26,7 +26,6 @@ class Control:
         self.writer: asyncio.StreamWriter | None = None
 
     def look(self) -> None:
-        """Have the source compared at once."""
         self.tell(look=True)
 
     def tell(self, **message: object) -> None:
@@ -43,10 +42,10 @@ def serve(
     busy: Callable[[], bool],
     on_event: Callable[[Message], None],
 ) -> None:
-    """Serve `app` until the parent says drain or dies, and is not `busy()`.
+    """Serve `app` until the parent says drain or dies, and it is not `busy()`.
 
-    `on_event` gets the parent's words: {"go": true} before the first caller, {"swapping": true},
-    {"unchanged": true}, {"failed": {"stage": …, "error": …, "paths": [...]}}.
+    `on_event` gets {"go": true} before the first caller, {"swapping": true}, {"unchanged": true},
+    {"failed": {"stage": …, "error": …, "paths": [...]}}.
     """
     config = uvicorn.Config(
         app,
@@ -77,7 +76,6 @@ class _Server(uvicorn.Server):
         self.obeying = asyncio.create_task(self.obey())
 
     async def obey(self) -> None:
-        """Do what the parent says, until it says drain or no more."""
         loop, config = asyncio.get_running_loop(), self.config
         protocol = config, self.server_state, self.lifespan.state
         try:

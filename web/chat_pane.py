@@ -70,7 +70,7 @@ def Bubble(desk: Desk, row: Row, growing: Growing | None = None, **swap: str) ->
         stop = c.Button("Stop", ws_send=True, hx_vals='{"stop": true}', type="button")
         foot = [c.Span("thinking …", id=f"m{number}-phase"), stop]
     return c.Article(
-        c.Header(SPEAKERS[role], c.Small(row["model"])),
+        c.Header(f"{SPEAKERS[role]} {row['model']}"),
         c.Div(c.NotStr(body), id=f"m{number}-body"),
         c.Div(shown, id=f"m{number}-tail"),
         *(ReviewCard(desk, proposal) for proposal in proposals),

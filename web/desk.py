@@ -11,7 +11,7 @@ import uuid
 
 from starlette.requests import Request
 
-from chat import Chat, Choice, Event
+from chat import Chat
 from patches import Branch
 from shapes import Pack, Provenance, WorkbenchError
 from web import assets
@@ -41,7 +41,7 @@ class Desk:
         return req.app.state.desk
 
     def _paths(self) -> frozenset[str]:
-        """Tracked paths; every rendered block asks, so git is asked once a second at most."""
+        """Tracked paths, asked of git once a second at most."""
         if time.monotonic() - self._known[0] > 1:
             self._known = time.monotonic(), frozenset(self.repo.files())
         return self._known[1]
@@ -53,18 +53,15 @@ class Desk:
         return chosen if chosen in ids else ids[0]
 
     async def packed(self) -> tuple[Pack, int]:
-        """What the model that would answer now is told, and the size of its window. The built-in
-        engine has none: the largest is shown for it."""
+        """What the model that would answer now is told, and the size of its window."""
         speaker, _ = await self.chat.choice.speaker()
-        usable, largest = self.chat.usable(speaker), Choice.WINDOWS[-1]
-        pack = await asyncio.to_thread(self.chat.packed, speaker, min(usable, largest))
-        return pack, min(speaker.window_tokens, largest)
+        return await asyncio.to_thread(self.chat.packed, speaker), speaker.window_tokens
 
     def mark(self, proposal: int, **values: str) -> None:
         if values:
             self.settings.amend("proposal", proposal, **values)
         row = self.discussions.proposal(proposal)
-        self.chat.publish(Event(row["discussion"], "message", row["message"]))
+        self.chat.publish(row["discussion"], "message", row["message"])
 
     async def act(self, proposal: int, what: str, sha: str) -> None:
         row = self.discussions.proposal(proposal)
@@ -117,7 +114,7 @@ class Desk:
         self.control.look()
 
     def heard(self, news: dict) -> None:
-        """Something about the body that should follow this one, or about this one going live."""
+        """What the supervisor says of the next body, or of this one going live."""
         waking = [row["id"] for row in self.discussions.proposals(status="waking")]
         if "failed" in news:
             told = f"{news['failed']['stage']}: {news['failed']['error']}".strip()

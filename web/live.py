@@ -13,7 +13,6 @@ from fasthtml import components as c
 from fasthtml.core import FT, to_xml
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from chat import Event
 from shapes import WorkbenchError
 from web.chat_pane import Bubble, DiscussionTitle
 from web.desk import Desk
@@ -39,43 +38,43 @@ class Hub:
         self.growing: dict[int, Growing] = {}
         self.painters: dict[int, asyncio.Task[None]] = {}
 
-    def publish(self, event: Event) -> None:
-        number = event.message
-        if event.kind == "piece":
+    def publish(self, discussion: int, kind: str, number: int, text: str = "") -> None:
+        """What the chat tells: a `piece` of a message, its `phase`, or a changed `message`."""
+        if kind == "message":
+            self._show(discussion, number)
+        elif kind == "phase":
+            phase = c.Span(text, id=f"m{number}-phase", hx_swap_oob="true")
+            self._send(discussion, fragment(phase))
+        else:
             if number not in self.growing:
                 self.growing[number] = Growing(self.desk.markdown)
-                self.painters[number] = asyncio.create_task(self._paint(event))
-            self.growing[number].add(event.text)
-        elif event.kind == "phase":
-            phase = c.Span(event.text, id=f"m{number}-phase", hx_swap_oob="true")
-            self._send(event.discussion, fragment(phase))
-        else:
-            self._show(event)
+                self.painters[number] = asyncio.create_task(self._paint(discussion, number))
+            self.growing[number].add(text)
 
     def bubble(self, number: int, **swap: str) -> FT:
         message = self.desk.discussions.message(number)
         return Bubble(self.desk, message, self.growing.get(number), **swap)
 
-    def _show(self, event: Event) -> None:
-        number, row = event.message, self.desk.discussions.message(event.message)
+    def _show(self, discussion: int, number: int) -> None:
+        row = self.desk.discussions.message(number)
         if row["status"] != "streaming" and self.growing.pop(number, None):
             self.painters.pop(number).cancel()
         fresh = fragment(c.Div(self.bubble(number), hx_swap_oob="beforeend:#messages"))
         again = fragment(self.bubble(number, hx_swap_oob="true"))
-        for queue, (discussion, has) in self.pages.items():
-            if discussion == event.discussion:
+        for queue, (shown, has) in self.pages.items():
+            if shown == discussion:
                 queue.put_nowait(again if number in has else fresh)
                 has.add(number)
         if row["role"] == "user":
-            title = self.desk.discussions.get(event.discussion)["title"]
-            self._send(event.discussion, fragment(DiscussionTitle(title, hx_swap_oob="true")))
+            title = self.desk.discussions.get(discussion)["title"]
+            self._send(discussion, fragment(DiscussionTitle(title, hx_swap_oob="true")))
         elif row["status"] != "streaming":
-            self._send(event.discussion, fragment(Meter(hx_swap_oob="true")))
+            self._send(discussion, fragment(Meter(hx_swap_oob="true")))
 
-    async def _paint(self, event: Event) -> None:
+    async def _paint(self, discussion: int, number: int) -> None:
         """Send what has grown. The pause is a multiple of the work, so that rendering takes a
-        small, fixed share of the time however long the last block gets."""
-        number, growing, size = event.message, self.growing[event.message], -1
+        small share of the time however long the last block gets."""
+        growing, size = self.growing[number], -1
         while True:
             if growing.size == size:
                 await asyncio.sleep(TICK_S)
@@ -85,7 +84,7 @@ class Hub:
             html = f'<div id="m{number}-tail" hx-swap-oob="innerHTML">{tail}</div>'
             if fresh:
                 html = f'<div hx-swap-oob="beforeend:#m{number}-body">{fresh}</div>' + html
-            self._send(event.discussion, html)
+            self._send(discussion, html)
             await asyncio.sleep(max(TICK_S, 8 * (time.monotonic() - begun)))
 
     def _send(self, discussion: int, html: str) -> None:

@@ -1,8 +1,7 @@
 """Model output and repository text to safe HTML.
 
-Knows nothing of discussions. Invariant: nothing that a model or a file says becomes a live element:
-raw HTML and images are off in the parser, and nh3 lets only short lists of tags, attributes and
-schemes through. Code keeps its exact bytes as the text of its `code` element.
+Invariant: nothing that a model or a file says becomes a live element: raw HTML and images are off,
+and nh3 lets only short lists through. Code keeps its exact bytes.
 """
 
 import re
@@ -105,8 +104,7 @@ class Markdown:
 
 class Growing:
     """A reply that still grows. Finished blocks are rendered once, the last one again each time,
-    each whole from its own source, so that the cost grows with the reply and not with its square.
-    """
+    each whole, so that the cost grows with the reply and not with its square."""
 
     def __init__(self, markdown: Markdown) -> None:
         self.markdown = markdown

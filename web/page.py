@@ -1,7 +1,6 @@
 """The shell around every view: navigation bar, main area, chat pane.
 
-Knows nothing of what the main area shows. What is slow to find out (models, the window meter) is
-fetched by the page after it has opened.
+What is slow to find out (models, the window meter) is fetched after the page has opened.
 """
 
 from fasthtml import components as c

@@ -12,16 +12,15 @@ import pkgutil
 from fasthtml import components as c
 from fasthtml.core import FT, APIRouter, HtmxResponseHeaders, to_xml
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from chat import Choice
 from shapes import WorkbenchError, plural
+from web.assets import ROOT
 from web.desk import Desk
 from web.markdown import code_css, code_html, source_url
 from web.page import Meter, Shell
 
-# Every module of these must import before a body goes live; the supervisor checks the others.
-ROOMS = ("chat", "context", "models", "patches", "plugins", "rag_index", "repo", "upgrades", "web")
 EXAMPLES = ("Which file restarts the server?", "What changed lately?", "Remove unused imports")
 routes = APIRouter(body_wrap=Shell)
 
@@ -81,32 +80,15 @@ def source(desk: Desk, path: str, line: int = 0) -> tuple:
     return c.Title(path), c.H1(path), c.Ol(*rows, cls="source")
 
 
-@routes("/context", methods=["GET"])
-async def context(desk: Desk) -> tuple:
-    pack, window = await desk.packed()
-    files = sorted(pack.files, key=lambda file: (file.form, -file.tokens))
-    rows = [(c.A(f.path, href=source_url(f.path)), f.form, f"{f.tokens:,}") for f in files]
-    told = (
-        f"{pack.total_tokens:,} tokens of the pack's {pack.budget_tokens:,}, in a window of "
-        f"{window:,}. Counted with {pack.encoding}. "
-    )
-    text = c.A("The exact text", href="/context/text")
-    return (
-        c.Title("Context"),
-        c.H1("Context"),
-        c.P(told, text),
-        Table(rows, "File", "Form", "Tokens"),
-    )
-
-
 @routes("/code.css", methods=["GET"])
 def code_style() -> Response:
     return Response(code_css(), media_type="text/css")
 
 
-@routes("/context/text", methods=["GET"])
-async def context_text(desk: Desk) -> Response:
-    return PlainTextResponse((await desk.packed())[0].text)
+@routes("/context", methods=["GET"])
+async def context(desk: Desk) -> tuple:
+    """Exactly what the model is told."""
+    return c.Title("Context"), c.H1("Context"), c.Pre((await desk.packed())[0].text)
 
 
 @routes("/models", methods=["GET"])
@@ -154,9 +136,8 @@ async def act(desk: Desk, number: int, what: str, sha: str = "") -> Response:
 @routes("/healthz", methods=["GET"])
 async def healthz(desk: Desk, request: Request) -> Response:
     """Whether this body can serve: every module of ours imports, and the first page renders."""
-    for room in ROOMS:
-        package = importlib.import_module(room)
-        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+    for module in pkgutil.walk_packages([str(ROOT)]):
+        if not module.name.startswith(("tests", "benchmarks")):
             await asyncio.to_thread(importlib.import_module, module.name)
     to_xml(Shell(home(desk), request))
     return JSONResponse({"ok": True, "commit": desk.repo.head(), "pid": os.getpid()})
