@@ -34,7 +34,6 @@ class Choice:
         return asked if asked in self.WINDOWS else self.WINDOWS[-1]
 
     async def menu(self) -> Menu:
-        """Every local model, the one that would speak now, and what is amiss with it."""
         infos, notice = await self._look()
         names = [*infos, self.built_in.name]
         chosen = str(self.settings.get("model") or names[0])

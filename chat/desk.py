@@ -107,7 +107,7 @@ class Chat:
         return Reply(self, question, history or [], model)
 
     def usable(self, speaker: Model) -> int:
-        """How many of our tokens a prompt may have: the window less the reply, calibrated."""
+        """How many of our tokens a prompt may have."""
         window = speaker.window_tokens
         return int((window - reply_tokens(window)) / self._calibration().ratio(speaker.digest))
 

@@ -91,7 +91,8 @@ class Ollama:
             ) as client:
                 yield client
         except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup, *MISSHAPEN) as error:
-            said = f"Ollama is not running at {host}, was silent or broke off."
+            gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            said = f"Ollama {'is not running' if gone else 'was silent, or broke off,'} at {host}."
             raise WorkbenchError(said, "Start it with `ollama serve`.") from error
 
 

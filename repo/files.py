@@ -126,17 +126,15 @@ class Repo:
         return is_secret(path) or self.try_git("check-ignore", "-q", "--", f"./{path}")[0] != 1
 
     def head(self) -> str | None:
-        """The commit that is checked out; None before the first commit."""
         code, out, _ = self.try_git("rev-parse", "--verify", "-q", "HEAD^{commit}")
         return out.decode().strip() if code == 0 else None
 
     def branch(self) -> str | None:
-        """The branch that is checked out; None when HEAD is detached."""
         code, out, _ = self.try_git("symbolic-ref", "-q", "--short", "HEAD")
         return os.fsdecode(out).strip() if code == 0 else None
 
     def log(self, limit: int = 10, path: str = "") -> list[Commit]:
-        """The newest commits first, of the whole repository or of one file."""
+        """The newest commits first, perhaps of one file."""
         if self.head() is None:
             return []
         form = ["--format=%x1e%H%x1f%aI%x1f%an%x1f%s%x1f", "--name-only", "--no-renames", "-z"]

@@ -54,7 +54,6 @@ def DiscussionTitle(title: str, **swap: str) -> FT:
 
 
 def Bubble(desk: Desk, row: Row, growing: Growing | None = None, **swap: str) -> FT:
-    """One message. A reply that still grows shows its finished blocks and its last one."""
     number, role, text = row["id"], row["role"], row["content"]
     proposals = desk.discussions.proposals(message=number)
     if proposals:  # the card shows the edit; around it stands what is said about it
@@ -101,9 +100,11 @@ def ReviewCard(desk: Desk, row: Row) -> FT:
         for act, text in acts.items()
     ]
     badges = [c.Span(BADGES.get(status, status), cls=f"badge {status}")]
-    for note in verdict.notes:
-        kind = "fine" if note.ok else "warn"
-        badges.append(c.Span(note.check, cls=f"badge {kind}", title=note.text))
+    for check in dict.fromkeys(note.check for note in verdict.notes):
+        notes = [note for note in verdict.notes if note.check == check]
+        kind = "fine" if all(note.ok for note in notes) else "warn"
+        told = "; ".join(note.text for note in notes)
+        badges.append(c.Span(check, cls=f"badge {kind}", title=told))
     if status == "applied":
         badges.append(c.Small(f"{row['branch']} {row['commit_sha'][:12]}"))
     why = row["error"] or verdict.reason

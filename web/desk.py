@@ -37,7 +37,6 @@ class Desk:
 
     @classmethod
     def __from_request__(cls, req: Request) -> "Desk":
-        """How FastHTML fills a handler's `desk: Desk`."""
         return req.app.state.desk
 
     def _paths(self) -> frozenset[str]:
