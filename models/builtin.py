@@ -101,7 +101,9 @@ class BuiltIn:
         return ["The last commits:", "\n".join(lines), list(map(start, touched))]
 
     def _edit(self, kind: str, path: str, **arguments: str) -> list[Part]:
-        title, path = kind.replace("_", " ").capitalize(), self._path(path)
+        named = " to ".join(map(short, arguments.values()))
+        title = f"{kind.replace('_', ' ').capitalize()} {named}".strip()
+        path = self._path(path)
         diff, remarks = self._rewrite(kind, path=path, **arguments)
         if not diff:
             return [f"{title}: there is nothing to change.", *remarks]
