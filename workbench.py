@@ -146,7 +146,7 @@ def main(argv: list[str]) -> int:
 
 
 def _show(options: argparse.Namespace, answer: dict[str, object], words: str) -> None:
-    """One JSON object, or words for a terminal, which they must not steer."""
+    """One JSON object, or words, which must not steer a terminal."""
     text = json.dumps(answer) if options.json else CONTROL.sub("", words)
     sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
     sys.stdout.flush()
@@ -162,12 +162,12 @@ def _wire(options: argparse.Namespace) -> tuple["Chat", "Branch"]:
     import patches
     from chat import ASSISTANT, Chat, Choice, Discussions
     from models import BuiltIn, Ollama
-    from repo import Index, Repo
+    from repo import Repo
     from state import State, home
 
     repo = Repo.open(options.repo)
     state = State(home(repo.root))
-    built_in = BuiltIn(Index(repo), partial(patches.rewrite, repo), ASSISTANT)
+    built_in = BuiltIn(repo.index, partial(patches.rewrite, repo), ASSISTANT)
     chat = Chat(repo, Choice(state, Ollama(), built_in), Discussions(state), _app_name())
     return chat, patches.Branch(repo)
 
@@ -250,7 +250,6 @@ def _read_edit(name: str | None) -> str:
 
 
 def _app_name() -> str:
-    """Named after its folder, so that copies are told apart."""
     return ROOT.name.replace("-", " ").replace("_", " ").title()
 
 
@@ -279,7 +278,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         return supervisor.run(command, ROOT, options.host, options.port, on_ready=ready, report=say)
     except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
-        hint = "Close what uses it, or start with another one: --port 5002"
+        hint = "Close what uses it, or give another --port."
         raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from context.tokens import count, encoding_name
-from repo import Index, Repo
+from repo import Repo
 from shapes import Pack, PackedFile, SourceFile
 
 OWN_ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +75,7 @@ def _identity(repo: Repo, identity: Identity) -> str:
 
 
 def _by_worth(repo: Repo, paths: list[str], changes: Counter[str], question: str) -> list[str]:
-    hits = [place.path for place in Index(repo).search(question, 20)] if question else []
+    hits = [place.path for place in repo.index.search(question, 20)] if question else []
 
     def key(path: str) -> tuple[int, int, int, str]:
         low = path.lower()

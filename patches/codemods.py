@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from patches.child import call
 from patches.unified import canonical
-from repo import Index, Repo
+from repo import Repo
 from shapes import Change, WorkbenchError, plural
 
 # What a file must say for an edit to be tried on it.
@@ -28,7 +28,7 @@ def rewrite(repo: Repo, kind: str, **arguments: str) -> tuple[str, list[str]]:
     here = [name for name in python if f"{name}/".startswith(f"{path}/".lstrip("/"))]
     name = arguments.get("old", arguments.get("name", ""))
     last = name.rpartition(".")[2]
-    found = [each for each in Index(repo).symbols(last) if name and each.path in python]
+    found = [each for each in repo.index.symbols(last) if name and each.path in python]
     wanted = [
         each
         for each in found

@@ -10,12 +10,13 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import git
 
-from shapes import Commit, SourceFile, WorkbenchError
+from shapes import Commit, Library, SourceFile, WorkbenchError
 
 MAX_TEXT_BYTES = 2_000_000
 SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*")
@@ -80,6 +81,13 @@ class Repo:
             )
         return os.fsdecode(out)
 
+    @cached_property
+    def index(self) -> Library:
+        """Reads again only what has changed."""
+        from repo.symbols import Index
+
+        return Index(self)
+
     def files(self) -> list[str]:
         return sorted(self.modes())
 
@@ -108,7 +116,8 @@ class Repo:
             return None
         try:
             place = self.resolve(path)
-            data = place.read_bytes() if place.stat().st_size <= MAX_TEXT_BYTES else b"\0"
+            fine = place.is_file() and place.stat().st_size <= MAX_TEXT_BYTES
+            data = place.read_bytes() if fine else b"\0"  # a pipe never ends
         except (WorkbenchError, OSError):
             return None
         if b"\0" in data[:8000]:  # git's own test for a binary file
@@ -151,6 +160,5 @@ class Repo:
 
 
 def is_secret(path: str) -> bool:
-    """Whether the file's name says that it holds keys or passwords."""
     name = PurePosixPath(path.lower())
     return any(name.match(pattern) for pattern in SECRET_NAMES)

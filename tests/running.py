@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 40
 
 
-def wait_until(true: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> object:
+def wait_until(true: Callable[[], Any], what: str = "it", deadline_s: float = DEADLINE_S) -> Any:  # noqa: ANN401
     """The first true value of `true()`; fails with `what` when none comes in time."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 import websockets
 
 import supervisor
+from tests.running import wait_until
 
 HOUSE = Path(supervisor.__file__).parent.parent
 PRODUCT = 'VERSION = "{}"\nHEALTH = 200\n'
@@ -103,15 +104,6 @@ print("exit", supervisor.run(
     on_ready=lambda url: print("ready", url, flush=True),
     report=lambda words: print(words, flush=True)), flush=True)
 """
-
-
-def wait_until(true: Callable[[], Any], limit_s: float = 20) -> Any:  # noqa: ANN401
-    """What `true` returns, once that is something."""
-    until = time.monotonic() + limit_s
-    while not (value := true()):
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.02)
-    return value
 
 
 def alive(pid: int) -> bool:

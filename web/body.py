@@ -19,8 +19,6 @@ MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Control:
-    """What the app knows of its parent."""
-
     def __init__(self) -> None:
         self.draining = asyncio.Event()  # finish the reply in progress, then close with 1012
         self.writer: asyncio.StreamWriter | None = None

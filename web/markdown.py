@@ -44,7 +44,7 @@ def code_html(text: str, language: str = "", filename: str = "") -> str:
 
 
 def code_css() -> str:
-    """The colours of highlighted code, by day and by night."""
+    """By day and by night."""
     day, night = (
         HtmlFormatter(style=style).get_style_defs(":is(code, .source)")
         for style in ("default", "github-dark")

@@ -117,7 +117,7 @@ def choice(desk: Desk, model: str = "", window: int = 0) -> FT:
 async def meter(desk: Desk) -> FT:
     pack, window = await desk.packed()
     used = pack.total_tokens
-    title = f"{used:,} of {window:,} tokens are source; {window - used:,} are left for talk"
+    title = f"{used:,} of {window:,} tokens are source; {window - used:,} are left (our count)"
     bar = c.Progress(value=used, max=window, aria_label="Window")
     return c.A(bar, c.Small(f"{100 * used // window} %"), href="/context", title=title)
 
