@@ -126,9 +126,9 @@ def main(argv: list[str]) -> int:
     """Run one command; returns its exit status: 0 done, 1 refused, 2 wrong usage."""
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["serve", *argv]
-    if argv[0] == "test":
-        return _test(argv[1:])
     try:
+        if argv[0] == "test":
+            return _test(argv[1:])
         if argv[0] in LATER:
             raise WorkbenchError(f"{argv[0]} is not built yet.", "See CHANGELOG.md.")
         options = _parser().parse_args(argv)
