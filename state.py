@@ -16,23 +16,26 @@ from pathlib import Path
 
 from shapes import WorkbenchError
 
-# Each entry runs once, in order, inside one transaction (PRAGMA user_version counts them). Only
-# ever add tables and columns: the body that is rolled back to must still read the file.
+# Each entry runs once, in order (PRAGMA user_version counts them). Only ever add tables and
+# columns: the body that is rolled back to must still read the file.
 MIGRATIONS = [
     """
-    CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT);
-    CREATE TABLE IF NOT EXISTS discussion (
+    CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT);
+    CREATE TABLE discussion (
         id INTEGER PRIMARY KEY, title TEXT, created TEXT DEFAULT (datetime()));
-    CREATE TABLE IF NOT EXISTS message (
+    CREATE TABLE message (
         id INTEGER PRIMARY KEY, discussion INTEGER REFERENCES discussion, role TEXT, content TEXT,
         status TEXT, model TEXT DEFAULT '', note TEXT DEFAULT '', facts TEXT DEFAULT '{}',
         pid INTEGER, key TEXT UNIQUE, created TEXT DEFAULT (datetime()));
-    CREATE INDEX IF NOT EXISTS message_of ON message (discussion, id);
-    CREATE TABLE IF NOT EXISTS proposal (
+    CREATE INDEX message_of ON message (discussion, id);
+    CREATE TABLE proposal (
         id INTEGER PRIMARY KEY, message INTEGER REFERENCES message, edit TEXT, sha TEXT,
         status TEXT, detail TEXT, branch TEXT DEFAULT '', commit_sha TEXT, error TEXT DEFAULT '');
-    CREATE INDEX IF NOT EXISTS proposal_of ON proposal (message);
+    """,
     """
+    ALTER TABLE proposal ADD COLUMN whole TEXT DEFAULT '';
+    ALTER TABLE proposal ADD COLUMN left_out TEXT DEFAULT '[]';
+    """,
 ]
 
 
@@ -53,8 +56,7 @@ def home(root: Path) -> Path:
 
 
 def token(folder: Path) -> str:
-    """The secret that a page or a script must show to change anything, in a file that only this
-    user can read."""
+    """The secret to show for any change, in a file that only this user can read."""
     place = folder / "token"
     with tempfile.NamedTemporaryFile("w", dir=folder) as fresh, suppress(FileExistsError):
         fresh.write(secrets.token_urlsafe(32))
@@ -75,11 +77,12 @@ class State(MutableMapping[str, object]):
             self._db.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._db.execute(f"PRAGMA {pragma}")
+            self._db.execute("BEGIN IMMEDIATE")  # another process may be opening it
             done = self._db.execute("PRAGMA user_version").fetchone()[0]
-            for number, script in enumerate(MIGRATIONS[done:], done + 1):
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT"
-                )
+            for statement in ";".join(MIGRATIONS[done:]).split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {max(done, len(MIGRATIONS))}")
+            self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise WorkbenchError(
                 f"The database {path} cannot be opened: {error}.",
@@ -92,22 +95,20 @@ class State(MutableMapping[str, object]):
     def insert(self, table: str, **values: object) -> int:
         """Add a row; returns its id. Table and column names come from our code only."""
         names, marks = ", ".join(values), ", ".join("?" * len(values))
-        sql = f"INSERT INTO {table} ({names}) VALUES ({marks})"
-        return self._db.execute(sql, tuple(values.values())).lastrowid or 0
+        sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING id"
+        return self.rows(sql, *values.values())[0]["id"]
 
     def amend(self, table: str, row_id: int, **values: object) -> None:
         names = ", ".join(f"{name} = ?" for name in values)
-        self._db.execute(f"UPDATE {table} SET {names} WHERE id = ?", (*values.values(), row_id))
+        self.rows(f"UPDATE {table} SET {names} WHERE id = ?", *values.values(), row_id)
 
     def __getitem__(self, key: str) -> object:
-        found = self.rows("SELECT value FROM setting WHERE key = ?", key)
-        if not found:
-            raise KeyError(key)
-        return json.loads(found[0]["value"])
+        for row in self.rows("SELECT value FROM setting WHERE key = ?", key):
+            return json.loads(row["value"])
+        raise KeyError(key)
 
     def __setitem__(self, key: str, value: object) -> None:
-        sql = "INSERT OR REPLACE INTO setting VALUES (?, ?)"
-        self.rows(sql, key, json.dumps(value))
+        self.rows("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, json.dumps(value))
 
     def __delitem__(self, key: str) -> None:
         if not self.rows("DELETE FROM setting WHERE key = ? RETURNING key", key):
@@ -117,4 +118,4 @@ class State(MutableMapping[str, object]):
         return iter([row["key"] for row in self.rows("SELECT key FROM setting ORDER BY key")])
 
     def __len__(self) -> int:
-        return self.rows("SELECT count(*) FROM setting")[0][0]
+        return len(list(iter(self)))

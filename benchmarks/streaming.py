@@ -2,7 +2,7 @@
 
 Runs the real program on a copy of itself with a scripted Ollama, one page connected by WebSocket,
 and prints the CPU seconds of the body for replies of 1k, 4k and 16k tokens, in two shapes: prose
-with many blocks, and one code block without end (the worst case for rendering block by block).
+with many blocks, and one code block without end.
 The baseline in the same run renders the whole reply again on every piece, which is what appending
 to a page and calling a Markdown library amounts to. Linux only: reads /proc.
 

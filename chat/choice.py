@@ -5,65 +5,56 @@ cannot be met is told. Asked anew for every message, as servers come and go.
 """
 
 from collections.abc import MutableMapping
-from typing import NamedTuple
 
-from models import BuiltIn, ModelInfo, Ollama
-from shapes import Model, WorkbenchError
+from models import BuiltIn, Ollama
+from shapes import Model, WorkbenchError, frozen
 
 
-class Menu(NamedTuple):
+@frozen
+class Menu:
     names: list[str]
     chosen: str
-    notice: str  # what is amiss, if anything
+    notice: str  # what is amiss
 
 
+@frozen
 class Choice:
     """`settings` keeps the chosen model's name and window."""
 
     WINDOWS = (8_192, 16_384, 32_768, 65_536, 131_072)
-
-    def __init__(
-        self, settings: MutableMapping[str, object], ollama: Ollama, built_in: BuiltIn
-    ) -> None:
-        self.settings, self.ollama, self.built_in = settings, ollama, built_in
+    settings: MutableMapping[str, object]
+    ollama: Ollama
+    built_in: BuiltIn
 
     def window(self) -> int:
-        """The window that was asked for: one size in every request to a model, because another
-        one makes Ollama load it again."""
+        """One size for every request to a model: for another one Ollama loads it again."""
         asked = self.settings.get("window_tokens")
         return asked if asked in self.WINDOWS else self.WINDOWS[-1]
 
-    async def menu(self) -> Menu:
-        infos, notice = await self._look()
-        names = [*infos, self.built_in.name]
-        chosen = str(self.settings.get("model") or names[0])
-        if chosen not in names:
-            notice = f"{notice or f'Ollama has no model {chosen}.'} The built-in engine answers."
-            return Menu(names, self.built_in.name, notice)
-        made_for = infos[chosen].trained_window_tokens if chosen in infos else self.window()
-        if made_for < self.window():
-            notice = f"{chosen} was made for a window of {made_for:,} tokens, and gets that."
-        return Menu(names, chosen, notice)
+    async def menu(self, wanted: str = "") -> Menu:
+        """What there is, and which of it speaks: `wanted`, else the chosen, if it is there."""
+        trained, notice = {self.built_in.name: self.window()}, ""
+        try:
+            found = await self.ollama.models()
+            trained = {info.name: info.trained_window_tokens for info in found} | trained
+        except WorkbenchError as error:
+            notice = error.message
+        chosen = wanted or str(self.settings.get("model") or next(iter(trained)))
+        if chosen not in trained:
+            notice = f"{notice or f'Ollama has no model {chosen}.'} The built-in engine can answer."
+            chosen = self.built_in.name
+        elif trained[chosen] < self.window():
+            notice = f"{chosen} was made for a window of {trained[chosen]:,} tokens: it gets that."
+        return Menu(list(trained), chosen, notice)
 
     async def speaker(self, wanted: str = "") -> tuple[Model, str]:
-        """The model to ask now, and a notice when it is not the chosen one. A wanted one that is
-        not there is a WorkbenchError."""
-        infos, notice = await self._look()
-        name = wanted or self.settings.get("model") or next(iter(infos), self.built_in.name)
-        if name in infos:
-            self.settings.setdefault("model", name)  # so that it is missed when it goes
-            window = min(self.window(), infos[name].trained_window_tokens)
-            return await self.ollama.chat(name, window), ""
-        if name == self.built_in.name:
-            return self.built_in, ""
-        why = notice or f"Ollama has no model {name}."
-        if wanted:
-            known = ", ".join([*infos, self.built_in.name])
-            raise WorkbenchError(why, f"There are: {known}.")
-        return self.built_in, f"{why} The built-in engine answers instead."
-
-    async def _look(self) -> tuple[dict[str, ModelInfo], str]:
-        try:
-            return {info.name: info for info in await self.ollama.models()}, ""
-        except WorkbenchError as error:
-            return {}, error.message
+        """The model to ask now, and a notice when it is not the chosen one; WorkbenchError when
+        it is not the wanted one."""
+        menu = await self.menu(wanted)
+        if wanted not in ("", menu.chosen):
+            raise WorkbenchError(menu.notice, f"There are: {', '.join(menu.names)}.")
+        if menu.chosen != self.built_in.name:
+            self.settings.setdefault("model", menu.chosen)  # so that it is missed when it goes
+            return await self.ollama.chat(menu.chosen, self.window()), ""
+        asked = wanted or self.settings.get("model") or menu.chosen
+        return self.built_in, menu.notice if asked != menu.chosen else ""

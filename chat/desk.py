@@ -18,7 +18,7 @@ from chat.choice import Choice
 from chat.discussions import Discussions, MessageStatus
 from context import Identity, count, pack
 from models import Calibration, PromptTooLong
-from patches import find, preview
+from patches import preview
 from repo import Repo
 from shapes import Finish, Message, Model, Pack, Piece, Prompt, Verdict, WorkbenchError
 
@@ -26,6 +26,14 @@ ASSISTANT = "Chip O'Theseus"
 REPLY_TOKENS = 8_192
 PACK_SHARE = 0.5  # of the window less the reply; the rest is for talk, and for other tokenizers
 SAVE_EVERY_S = 0.3
+REPAIR = "Your last edit could not be used. Please send it again whole. This is why:"
+MAX_RETRIES = 3  # by itself, for one question
+HOW = {  # to ask for an edit, by its form
+    "diff": "",  # as the crash course says
+    "search/replace": "Write edits as search/replace blocks under the file's path.\n\n",
+    "patch": "Write edits in the `*** Begin Patch` format.\n\n",
+    "file": "Write what changes as a whole file or definition, fenced, under its path.\n\n",
+}
 CITED = re.compile(r"([\w./-]{1,200}\.\w{1,10}):(\d{1,7})")
 
 
@@ -35,9 +43,10 @@ class Reply:
     def __init__(self, chat: "Chat", question: str, history: list[Message], wanted: str) -> None:
         self.chat, self.question, self.history, self.wanted = chat, question, history, wanted
         self.speaker: Model = chat.choice.built_in
+        self.commit = ""  # that the model was shown
 
     async def __aiter__(self) -> AsyncIterator[Piece | Finish]:
-        built_in = self.chat.choice.built_in
+        built_in = self.speaker
         self.speaker, notice = await self.chat.choice.speaker(self.wanted)
         shrink, spoken = 1.0, False
         while True:
@@ -48,15 +57,13 @@ class Reply:
                         if isinstance(piece, Finish):
                             self.chat.learn(self.speaker, prompt, piece.prompt_tokens)
                             piece = replace(piece, note=f"{notice} {piece.note}".strip())
-                        else:
-                            spoken = spoken or piece.kind == "text"
+                        spoken |= getattr(piece, "kind", "") == "text"
                         yield piece
                 return
             except PromptTooLong as error:
                 if shrink < 1 or spoken:
                     raise
-                room = prompt.window_tokens - prompt.reply_tokens
-                shrink = 0.9 * min(1.0, room / error.prompt_tokens)  # once
+                shrink = 0.9 * min(1.0, _room(self.speaker) / error.prompt_tokens)  # once
             except WorkbenchError as error:
                 if spoken or self.wanted or self.speaker is built_in:
                     raise
@@ -65,11 +72,12 @@ class Reply:
 
     def _prompt(self, shrink: float) -> Prompt:
         """Stable text first: the pack, the discussion so far, the question last."""
-        question, speaker = Message("user", self.question), self.speaker
-        window = speaker.window_tokens
+        speaker, self.commit = self.speaker, self.chat.repo.head() or ""
+        window, room = speaker.window_tokens, _room(speaker)
         if speaker is self.chat.choice.built_in:  # reads the repository itself
-            return Prompt((question,), window, window, 0)
-        usable = int(self.chat.usable(speaker) * shrink)
+            return Prompt((Message("user", self.question),), window, window, 0)
+        question = Message("user", self.chat.wish(speaker) + self.question)
+        usable = int(shrink * room / self.chat.calibration().ratio(speaker.digest))
         total = _size(question)
         if total > usable * (1 - PACK_SHARE):
             raise WorkbenchError(
@@ -78,26 +86,29 @@ class Reply:
             )
         told = self.chat.packed(speaker, self.question, shrink)
         total += told.total_tokens
-        kept = len(self.history)  # where the discussion begins, as far back as it fits
-        while kept and total + _size(self.history[kept - 1]) <= usable:
-            kept -= 1
-            total += _size(self.history[kept])
-        messages = (Message("system", told.text), *self.history[kept:], question)
-        return Prompt(messages, window, reply_tokens(window), total)
+        messages = [question]
+        for message in reversed(self.history):  # as far back as it fits
+            if total + _size(message) > usable:
+                break
+            total += _size(message)
+            messages.insert(0, message)
+        messages.insert(0, Message("system", told.text))
+        return Prompt(tuple(messages), window, window - room, total)
 
 
 def _size(message: Message) -> int:
     return count(message.content) + 16  # a chat template's marks around it, generously
 
 
-def reply_tokens(window_tokens: int) -> int:
-    return min(REPLY_TOKENS, window_tokens // 4)
+def _room(speaker: Model) -> int:
+    """How many tokens of its window are for the prompt."""
+    return speaker.window_tokens - min(REPLY_TOKENS, speaker.window_tokens // 4)
 
 
 class Chat:
     def __init__(self, repo: Repo, choice: Choice, discussions: Discussions, app_name: str) -> None:
         self.repo, self.choice, self.discussions = repo, choice, discussions
-        self.app_name = app_name
+        self.app_name, self.settings = app_name, discussions.state
         # told of (discussion, kind, message's id, text); kinds: message, piece, phase
         self.publish: Callable[..., None] = lambda *event: None
         self._turns: dict[asyncio.Task[None], int] = {}
@@ -106,28 +117,40 @@ class Chat:
     def reply(self, question: str, history: list[Message] | None = None, model: str = "") -> Reply:
         return Reply(self, question, history or [], model)
 
-    def usable(self, speaker: Model) -> int:
-        """How many of our tokens a prompt may have."""
-        window = speaker.window_tokens
-        return int((window - reply_tokens(window)) / self._calibration().ratio(speaker.digest))
-
     def packed(self, speaker: Model, question: str = "", shrink: float = 1.0) -> Pack:
         """What a model is told before the talk begins. The budget follows nothing that is learned,
         so that the beginning stays the same from turn to turn."""
-        window = speaker.window_tokens
-        budget = int((window - reply_tokens(window)) * PACK_SHARE * shrink)
-        identity = Identity(ASSISTANT, self.app_name, speaker.name, window)
+        budget = int(_room(speaker) * PACK_SHARE * shrink)
+        identity = Identity(ASSISTANT, self.app_name, speaker.name, speaker.window_tokens)
         return pack(self.repo, budget, identity, question)
 
     def learn(self, speaker: Model, prompt: Prompt, counted_tokens: int | None) -> None:
         """Keep how many of the model's own tokens one of ours is."""
         if speaker.digest:
-            calibration = self._calibration()
+            calibration = self.calibration()
             calibration.learn(speaker.digest, prompt.estimate_tokens, counted_tokens)
-            self.choice.settings["calibration"] = calibration.values
+            self.settings["calibration"] = calibration.values
 
-    def _calibration(self) -> Calibration:
-        return Calibration(self.choice.settings.get("calibration") or {})
+    def judged(self, speaker: Model, verdict: Verdict) -> None:
+        """Keep how often a model's edits in one form can be used."""
+        known = self.settings.get("forms", {})
+        forms = known.setdefault(speaker.digest or speaker.name, {})
+        good, tried = forms.get(verdict.form, (0, 0))
+        forms[verdict.form] = good + verdict.ok, tried + 1
+        self.settings["forms"] = known
+
+    def wish(self, speaker: Model) -> str:
+        """For another form than a diff, where the model does better in it."""
+        forms = self.settings.get("forms", {}).get(speaker.digest or speaker.name, {})
+
+        def rate(form: str) -> float:
+            good, tried = forms.get(form, (0, 0))
+            return good / tried if tried > 2 else (form == "diff") / 2
+
+        return HOW[max(HOW, key=rate)]
+
+    def calibration(self) -> Calibration:
+        return Calibration(self.settings.get("calibration", {}))
 
     def sources(self, answer: str) -> tuple[str, ...]:
         known = set(self.repo.files())
@@ -138,11 +161,11 @@ class Chat:
         """Whether a reply is being written now, in one discussion or in any."""
         return any(discussion in (None, each) for each in self._turns.values())
 
-    def say(self, discussion: int, text: str, key: str | None = None) -> None:
+    def say(self, discussion: int, text: str, key: str | None = None, retries: int = 0) -> None:
         """Store a person's message and let the model answer; once for each key."""
         if message := self.discussions.add(discussion, "user", text, key=key):
             self.publish(discussion, "message", message)
-            task = asyncio.create_task(self._turn(discussion, message, text))
+            task = asyncio.create_task(self._turn(discussion, message, text, retries))
             self._turns[task] = discussion
             task.add_done_callback(self._turns.pop)
 
@@ -156,20 +179,21 @@ class Chat:
             if each == discussion:
                 task.cancel()
 
-    async def _turn(self, discussion: int, question: int, text: str) -> None:
+    async def _turn(self, discussion: int, question: int, text: str, retries: int) -> None:
         async with self._queue[discussion]:  # a question waits for the answer before it
             rows = self.discussions.messages(discussion)
             # not what the person has said since, which waits for its own answer
             spoken = (r for r in rows if r["role"] == "assistant" or r["id"] < question)
-            history = [Message(r["role"], r["content"]) for r in spoken if r["role"] != "system"]
+            roles = {"system": "user"}  # what the workbench tells is no instruction to the model
+            history = [Message(roles.get(r["role"], r["role"]), r["content"]) for r in spoken]
             answer = self.discussions.add(discussion, "assistant", "", status="streaming") or 0
             self.publish(discussion, "message", answer)
             reply, words, finish = self.reply(text, history), "", Finish("incomplete")
             status: MessageStatus = "failed"
 
-            def save(**more: object) -> None:
-                values = {"content": words, "model": reply.speaker.name, **more}
-                self.discussions.state.amend("message", answer, **values)
+            def save(**more: str) -> None:
+                name = reply.speaker.name
+                self.settings.amend("message", answer, content=words, model=name, **more)
 
             try:
                 saved = time.monotonic()
@@ -178,9 +202,10 @@ class Chat:
                         if isinstance(piece, Finish):
                             finish = piece
                             continue
-                        is_text = piece.kind == "text"
-                        words += piece.text * is_text
-                        kind = "piece" if is_text else "phase"
+                        kind = "phase"
+                        if piece.kind == "text":
+                            kind = "piece"
+                            words += piece.text
                         self.publish(discussion, kind, answer, piece.text)
                         if time.monotonic() - saved > SAVE_EVERY_S:
                             save()
@@ -193,16 +218,29 @@ class Chat:
                 note = str(error)
             except Exception as error:  # a border: whatever it is, the question must not hang
                 note = f"The program failed ({error!r}). Ask again, or look at its log."
-            facts = {"digest": reply.speaker.digest, **asdict(finish)}
+            facts = {"digest": reply.speaker.digest, "commit": reply.commit, **asdict(finish)}
             save(status=status, note=note, facts=json.dumps(facts))
-            # a reply that is not whole is never offered for applying
-            if status == "done" and any(segment.is_edit for segment in find(words)):
-                verdict = await asyncio.to_thread(preview, self.repo, words)
-                self.discussions.propose(answer, words, verdict)
+            if status == "done":  # a reply that is not whole is never offered for applying
+                verdict = await asyncio.to_thread(preview, self.repo, words, base=reply.commit)
+                if verdict.form:
+                    self.judged(reply.speaker, verdict)
+                    proposal = self.discussions.propose(answer, words, verdict)
+                    again = self.settings.get("automatic") and retries < MAX_RETRIES
+                    if again and not verdict.ok:
+                        self.retry(proposal, retries=retries + 1)
             self.publish(discussion, "message", answer)
+
+    def retry(self, proposal: int, why: str = "", retries: int = 0) -> None:
+        """Ask the model for another edit in place of this one, and say what is wrong with it."""
+        row = self.discussions.proposal(proposal)
+        found = row["error"] or self.discussions.verdict(row).reason
+        self.settings.amend("proposal", proposal, status="superseded")
+        text = "\n\n".join(filter(None, (REPAIR, why, found)))
+        self.say(row["discussion"], text, retries=retries)
 
     async def judge(self, proposal: int) -> Verdict:
         row = self.discussions.proposal(proposal)
-        verdict = await asyncio.to_thread(preview, self.repo, row["edit"])
+        base = json.loads(row["facts"]).get("commit", "")
+        verdict = await asyncio.to_thread(preview, self.repo, row["edit"], base=base)
         self.discussions.judge(proposal, verdict)
         return verdict

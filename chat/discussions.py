@@ -8,14 +8,14 @@ import hashlib
 import json
 import os
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 from shapes import Note, Verdict, WorkbenchError
 from state import State
 
-# A proposal is open, refused or dismissed; a click makes it waking, then applied or failed (the new
-# body did not wake), then perhaps undone.
+# A proposal is open or refused, then dismissed, superseded or waking; from there applied or failed
+# (the new body did not wake), and perhaps undone.
 MessageStatus = Literal["done", "streaming", "stopped", "failed", "interrupted"]
 NEW = "New discussion"
 TITLE_CHARS = 60
@@ -38,8 +38,7 @@ class Discussions:
         return empty[0] if empty else self.state.insert("discussion", title=NEW)
 
     def get(self, discussion: int) -> sqlite3.Row:
-        rows = self.state.rows("SELECT * FROM discussion WHERE id = ?", discussion)
-        return _only(rows, f"discussion {discussion}")
+        return _only(self.state.rows("SELECT * FROM discussion WHERE id = ?", discussion))
 
     def message(self, message: int) -> sqlite3.Row:
         return self.state.rows("SELECT * FROM message WHERE id = ?", message)[0]
@@ -73,10 +72,16 @@ class Discussions:
                 note = "The program ended while this was written. Ask again to get the rest."
                 self.state.amend("message", row["id"], status="interrupted", note=note)
 
-    def propose(self, message: int, edit: str, verdict: Verdict) -> None:
-        self.state.insert("proposal", message=message, edit=edit, **_judged(verdict))
+    def propose(self, message: int, edit: str, verdict: Verdict) -> int:
+        return self.state.insert("proposal", message=message, edit=edit, **_judged(verdict))
 
     def judge(self, proposal: int, verdict: Verdict) -> None:
+        """Store what a check found. Once parts are chosen, where they first went stays known."""
+        row = self.proposal(proposal)
+        placed = [note for note in self.verdict(row).notes if note.check == "placed"]
+        if placed and row["edit"].startswith("diff --git "):
+            rest = [note for note in verdict.notes if note.check != "placed"]
+            verdict = replace(verdict, notes=placed + rest)
         self.state.amend("proposal", proposal, **_judged(verdict))
 
     def verdict(self, row: sqlite3.Row) -> Verdict:
@@ -86,7 +91,7 @@ class Discussions:
         return Verdict(row["status"] != "refused", **detail)
 
     def proposal(self, proposal: int) -> sqlite3.Row:
-        return _only(self.proposals(id=proposal), f"proposal {proposal}")
+        return _only(self.proposals(id=proposal))
 
     def proposals(self, **where: object) -> list[sqlite3.Row]:
         """Those of an `id`, a `message`, a `status` or a `commit_sha`, with the discussion and the
@@ -99,9 +104,9 @@ class Discussions:
         )
 
 
-def _only(rows: list[sqlite3.Row], what: str) -> sqlite3.Row:
+def _only(rows: list[sqlite3.Row]) -> sqlite3.Row:
     if not rows:
-        raise WorkbenchError(f"There is no {what}.", "Choose one from the page.")
+        raise WorkbenchError("This discussion or edit is not there.", "Choose one from the page.")
     return rows[0]
 
 

@@ -1,6 +1,5 @@
-"""What the model is told: the crash course, the packed source, token counts."""
+"""What the model is told: the crash course and the packed source, counted in tokens."""
 
-from context.packing import Identity, pack
-from context.tokens import count, encoding_name
+from context.packing import Identity, count, pack
 
-__all__ = ["Identity", "count", "encoding_name", "pack"]
+__all__ = ["Identity", "count", "pack"]

@@ -4,6 +4,6 @@ Knows nothing of discussions, pages or the database. Invariant: closing a stream
 """
 
 from models.builtin import BuiltIn
-from models.ollama import Calibration, ModelInfo, Ollama, PromptTooLong
+from models.ollama import Calibration, Ollama, PromptTooLong
 
-__all__ = ["BuiltIn", "Calibration", "ModelInfo", "Ollama", "PromptTooLong"]
+__all__ = ["BuiltIn", "Calibration", "Ollama", "PromptTooLong"]

@@ -6,19 +6,21 @@ Knows nothing of git, libcst or pages. Invariant: every answer says that no lang
 import asyncio
 import difflib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from shapes import Finish, Library, Piece, Place, Prompt, Symbol, WorkbenchError, plural
+from shapes import Finish, Library, Piece, Place, Prompt, WorkbenchError, frozen, plural
 
 QUESTION_CHARS = 4_000
-EXTRACT_LINES, EXTRACT_COLUMNS, LISTED = 14, 160, 30
-SIGNED = "*From the built-in engine: looked up in the source, not written by a language model.*"
-ABILITIES = Path(__file__).with_name("abilities.md")
+EXTRACT_LINES, COLUMNS, LISTED = 14, 160, 30
+SIGNED = "*Looked up in the source by the built-in engine, which is no language model.*"
+ABILITIES = Path(__file__).with_name("abilities.md").read_text()
 
-Part = str | list[Symbol | Place]  # of an answer: Markdown, or places to list
+Part = str | list[Place]  # of an answer: Markdown, or places to list
 
 
+@frozen
 class BuiltIn:
     """The Model that is always there (see shapes.Model)."""
 
@@ -26,11 +28,9 @@ class BuiltIn:
     digest = ""
     window_tokens = 131_072
 
-    def __init__(
-        self, library: Library, rewrite: Callable[..., tuple[str, list[str]]], app_name: str
-    ) -> None:
-        """`rewrite(kind, **arguments)` gives a diff and remarks, as in patches.codemods."""
-        self._library, self._rewrite, self._app_name = library, rewrite, app_name
+    library: Library
+    rewrite: Callable[..., tuple[str, list[str]]]  # (kind, **arguments) to a diff and remarks
+    app_name: str
 
     async def stream(self, prompt: Prompt) -> AsyncIterator[Piece | Finish]:
         parts = await asyncio.to_thread(self.answer, prompt.messages[-1].content)
@@ -41,97 +41,77 @@ class BuiltIn:
 
     def answer(self, question: str) -> list[Part]:
         """What the first phrase that fits leads to, else what matches the words."""
-        words = " ".join(question[:QUESTION_CHARS].replace("’", "'").split())
-        plain = NOISE.sub("", START.sub("", words.rstrip(" ?.!"))).strip(" ,")
-        note = []
+        words = " ".join(question[:QUESTION_CHARS].split())
+        plain, note = simple(words), []
         try:
-            for kind, pattern in EDITS.items():
-                text = words if kind == "docstring" else plain
-                if match := re.fullmatch(pattern, text, re.I):
-                    return self._edit(kind, **match.groupdict(""))
-            for phrase, pattern in PHRASES.items():
+            for kind, pattern in phrases():
                 if match := re.fullmatch(pattern, plain, re.I):
-                    return getattr(self, phrase)(*filter(None, match.groups()))
+                    return getattr(self, kind, partial(self._edit, kind))(**match.groupdict())
         except WorkbenchError as error:
             note = [str(error)]
-        best = {it.path: it for it in reversed(self._library.search(words, 40))}
+        best = {it.path: it for it in reversed(self.library.search(words, 40))}
         prose = () if plain.lower().startswith("how") else ".md"
         found = sorted(best.values(), key=lambda it: (it.path.endswith(prose), -it.score))[:6]
-        title = "The best matches:" if found else "Nothing in this repository matches."
-        return [*note, title, found, *map(extract, found[:3]), ABILITIES.read_text()]
+        note.append("The best matches:" if found else "Nothing in this repository matches.")
+        return [*note, found, *map(extract, found[:3]), ABILITIES]
 
-    def _path(self, name: str) -> str:
-        """ "" for ""; WorkbenchError, with near names, for no file."""
-        if not name:
-            return ""
-        files = self._library.files()
+    def _path(self, name: str, needed: bool = True) -> str:
+        """The file, or "" where none is needed; else a WorkbenchError with near names."""
+        files = self.library.files()
         found = [path for path in files if f"/{path}".endswith(f"/{name}")]
-        if found:
-            return min(found, key=len)
-        known = [*files, *(each.name for each in self._library.symbols())]
-        near = ", ".join(map(short, difflib.get_close_matches(name, dict.fromkeys(known), 5)))
-        raise WorkbenchError(
-            f"There is no {short(name)} here.", f"Did you mean {near}?" if near else ""
-        )
+        if found or not (name and needed):
+            return min(found, key=len, default="")
+        known = [*files, *(each.name for each in self.library.symbols())]
+        near = " or ".join(map(short, difflib.get_close_matches(name, {*known}, 5)))
+        hint = f"Did you mean {near}?" if near else ""
+        raise WorkbenchError(f"There is no {short(name)} here.", hint)
 
     def help(self) -> list[Part]:
-        return [f"I am {self._app_name}, by way of the built-in engine.", ABILITIES.read_text()]
+        return [f"I am {self.app_name}, by way of the built-in engine.", ABILITIES]
 
     def what(self, name: str) -> list[Part]:
-        symbols = self._library.symbols(name)
-        if not symbols:
-            return self.outline(name)
-        names = {each.qualname for each in symbols}
-        places = [it for it in self._library.search(name, 100) if it.inside in names]
-        return [symbols, *map(extract, places[:3]), *self.uses(name)]
+        """What defines a name, or what a file holds; and who uses it."""
+        last = re.split("[./]", name.removesuffix(".py"))[-1]
+        symbols = self.library.symbols(name) or self.library.symbols(last)
+        uses = self.library.references(last)
+        if path := self._path(name, needed=not (symbols or uses)):
+            found = [[Place(path, 1, ""), *self.library.symbols(path=path)]]
+            uses = [each for each in uses if "import" in each.text]
+        else:
+            names = {each.qualname for each in symbols}
+            places = [it for it in self.library.search(name, 100) if it.qualname in names]
+            found = [symbols, *map(extract, places[:3])]
+        return [*found, f"`{name}` is used in {plural(len(uses), 'place')}:", uses]
 
-    def uses(self, name: str) -> list[Part]:
-        uses = self._library.references(PurePosixPath(name.removesuffix(".py")).name)
-        found = uses or self._library.symbols(name) or [start(self._path(name))]
-        return [f"`{name}` is used in {plural(len(uses), 'place')}:", found]
-
-    def outline(self, name: str) -> list[Part]:
-        path = self._path(name)
-        return [[start(path), *self._library.imports(path), *self._library.symbols(path=path)]]
-
-    def changes(self, name: str = "") -> list[Part]:
-        files, commits = self._library.files(), self._library.log(10, self._path(name))
+    def changes(self, file: str = "") -> list[Part]:
+        commits = self.library.log(10, self._path(file))
         lines = [f"- {each.date[:10]} {short(each.subject)}" for each in commits]
-        touched = dict.fromkeys(path for each in commits for path in each.paths if path in files)
-        return ["The last commits:", "\n".join(lines), list(map(start, touched))]
+        touched = {path for each in commits for path in each.paths} & {*self.library.files()}
+        return ["\n".join(lines), [Place(path, 1, "") for path in sorted(touched)]]
 
-    def _edit(self, kind: str, path: str, **arguments: str) -> list[Part]:
+    def _edit(self, kind: str, file: str = "", **arguments: str) -> list[Part]:
         named = " to ".join(map(short, arguments.values()))
         title = f"{kind.replace('_', ' ').capitalize()} {named}".strip()
-        path = self._path(path)
-        diff, remarks = self._rewrite(kind, path=path, **arguments)
+        diff, remarks = self.rewrite(kind, path=self._path(file), **arguments)
         if not diff:
             return [f"{title}: there is nothing to change.", *remarks]
-        files = re.findall(r"^\+\+\+ b/(.*)", diff, re.M)
-        title += f", in {plural(len(files), 'file')}:"
-        return [title, list(map(start, files)), *remarks, fence(diff, "diff")]
+        places = [Place(path, 1, "") for path in re.findall(r"^\+\+\+ b/(.*)", diff, re.M)]
+        title += f", in {plural(len(places), 'file')}:"
+        return [title, places, *remarks, fence(diff, "diff")]
 
 
-def at(found: Symbol | Place) -> str:
-    return f"{found.path}:{found.line}"
-
-
-def start(path: str) -> Place:
-    return Place(path, 1, 1, "")
+def at(place: Place) -> str:
+    return f"{place.path}:{place.line}"
 
 
 def short(text: str) -> str:
-    line = text.strip().replace("`", "'").partition("\n")[0][:EXTRACT_COLUMNS]
+    line = text.strip().replace("`", "'").partition("\n")[0][:COLUMNS]
     return f"`{line}`" if line else ""
 
 
-def listed(found: list[Symbol | Place]) -> str:
-    lines = []
-    for each in found[:LISTED]:
-        symbol = isinstance(each, Symbol)
-        text, more = (each.signature, each.doc) if symbol else (each.text, each.inside)
-        lines.append(f"- {at(each)} {short(text)} {' '.join(more.split())[:EXTRACT_COLUMNS]}")
-    return "\n".join(lines + [f"- … and {len(found) - LISTED} more"] * (len(found) > LISTED))
+def listed(places: list[Place]) -> str:
+    lines = [f"- {at(it)} {short(it.text)} {it.qualname[:COLUMNS]}" for it in places[:LISTED]]
+    return "\n".join(lines + [f"- … and {len(places) - LISTED} more"] * (len(places) > LISTED))
 
 
 def fence(text: str, language: str) -> str:
@@ -141,41 +121,37 @@ def fence(text: str, language: str) -> str:
 
 
 def extract(place: Place) -> str:
-    lines = [line[:EXTRACT_COLUMNS] for line in place.text.split("\n")]
-    text = "\n".join(lines[:EXTRACT_LINES] + ["…"] * (len(lines) > EXTRACT_LINES))
-    return f"{at(place)}\n\n{fence(text, PurePosixPath(place.path).suffix[1:])}"
+    lines = [line[:COLUMNS] for line in place.text.split("\n")[:EXTRACT_LINES]]
+    code = fence("\n".join(lines), PurePosixPath(place.path).suffix[1:])
+    return f"{at(place)}\n\n{code}"
 
 
-KIND = r"(?:function|class|method|variable|module|file)"
+def simple(text: str) -> str:
+    """A question in as few words as it needs; what comes after a colon or `with` stays."""
+    head, *rest = re.split("(: | with )", text, maxsplit=1)
+    for pattern, plain in SIMPLER.items():
+        head = re.sub(pattern, plain, head, flags=re.I)
+    return head.strip(" ,") + "".join(rest)
 
 
-def named(group: str) -> str:
-    """A pattern of a name, which can be quoted, dotted, called and followed by its kind."""
-    return rf"[`'\"]?(?P<{group}>[\w./-]+)(?:\(\))?[`'\"]?(?: {KIND})?"
+def phrases() -> Iterator[tuple[str, str]]:
+    """What can be asked for, and a pattern of it: ABILITIES, line by line; the first that fits."""
+    for kind, line in re.findall(r"^- ([\w ]+): (.*)", ABILITIES, re.M):
+        for phrase in re.findall("`(.+?)`", line):
+            pattern = re.escape(simple(phrase)).replace("…", ".+").replace("TEXT", TEXT)
+            pattern = re.sub("NAME|OLD|NEW|FILE", lambda m: NAME % m[0].lower(), pattern)
+            yield kind.replace(" ", "_"), pattern
 
 
-N = named("it").replace("?P<it>", "")
-IN = rf"(?: (?:in|of|from|to) {named('path')})?"
-START = re.compile(
-    r"^((please|can|you|hi|hello|there|find|list|show|tell|me|about|explain|describe)([,!.]? |$))+",
-    re.I,
-)
-NOISE = re.compile(rf"(?<!\S)(?<!which )(?:(the|an?|all|{KIND}) |lately$)", re.I)
-CONVERT = r"(?:convert|change|use|write)\b.*\b"
-EDITS = {
-    "rename": rf"rename {named('old')} (?:to|as) {named('new')}{IN}",
-    "unused_imports": rf"(?:remove|delete) unused imports{IN}",
-    "fstrings": rf"{CONVERT}f-?strings?{IN}",
-    "unions": rf"{CONVERT}X ?\| ?Y(?: types?)?{IN}",
-    "docstring": r"(?:please )?(?:add|write|replace|set) (?:\w+ )?docstring \w+ "
-    rf"(?:the |{KIND} )*{named('name')}(?: in {named('path')})?(?::| with) [`\"]*(?P<text>.+)",
-}
-PHRASES = {  # of methods
-    "help": r"|help|what can you do|what(?: is|'s) your name",
-    "changes": rf"(?:what |has |recent |latest )*(?:changed|changes|commits|history){IN}",
-    "uses": rf"(?:who|what|which \w+) (?:call|use|import)s? {N}"
-    rf"|(?:callers|references|uses) (?:of|to) {N}|where is {N} (?:used|imported)",
-    "outline": rf"what(?: is|'s) in {N}|what does {N} (?:contain|import)|outline of {N}",
-    "what": rf"(?:(?:where|what)(?: is|'s)? |which \w+ defines )?{N}(?: is)?(?: for| defined)?"
-    rf"|(?:what|how) does {N} (?:do|work)",
+KIND = "(?:function|class|method|variable|module|file)"
+# quoted, dotted, called, or followed by its kind
+NAME = rf"[`'\"]?(?P<%s>[\w./-]+)(?:\(\))?[`'\"]?(?: {KIND})?"
+TEXT = r"[`\"]*(?P<text>.+)"
+POLITE = "please|can|you|hi|hello|there|find|list|show|tell|me|about|explain|describe"
+SIMPLER = {
+    "[’']s ": " is ",
+    "[ ,?.!]+$": "",
+    rf"^(({POLITE})([,!.]? |$))+": "",
+    rf"(?<!\S)(?<!which )(?:(the|an?|all|{KIND}) |lately$)": "",
+    r"^(?:who|what|which \w+) (call|use|import|define)s?\b": r"who \1",
 }

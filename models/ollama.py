@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 
 import httpx
 
-from shapes import Finish, Piece, Prompt, WorkbenchError
+from shapes import Finish, Piece, Prompt, WorkbenchError, frozen
 
 MISSHAPEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
@@ -28,7 +28,7 @@ class PromptTooLong(WorkbenchError):
         self.prompt_tokens = prompt_tokens
 
 
-@dataclass(frozen=True)
+@frozen
 class Calibration:
     """How many tokens a model counts for one of our estimate."""
 
@@ -43,15 +43,7 @@ class Calibration:
             self.values[digest] = [*self.values.get(digest, [])[-4:], ratio]
 
 
-@dataclass(frozen=True)
-class ModelInfo:
-    name: str
-    digest: str
-    trained_window_tokens: int
-    capabilities: tuple[str, ...]
-
-
-@dataclass(frozen=True)
+@frozen
 class Ollama:
     """The server that OLLAMA_HOST names, else this machine's."""
 
@@ -59,9 +51,9 @@ class Ollama:
     silence_s: float = 7200.0  # a long prompt takes hours to read
     tick_s: float = 1.0
 
-    async def models(self) -> list[ModelInfo]:
-        """What can chat on this machine."""
-        infos = []
+    async def models(self) -> list["OllamaModel"]:
+        """What can chat on this machine, each with all of its window."""
+        found = []
         async with self.asking() as client:
             for entry in (await client.get("/api/tags")).json()["models"]:
                 name, able = entry["name"], tuple(entry.get("capabilities") or ["completion"])
@@ -69,15 +61,13 @@ class Ollama:
                 cloud = entry.get("remote_host") or name.endswith(("-cloud", ":cloud"))
                 if "completion" in able and not cloud:
                     window = int(entry.get("details", {}).get("context_length") or 4096)
-                    infos.append(ModelInfo(name, entry["digest"], window, able))
-        return infos
+                    found.append(OllamaModel(name, entry["digest"], window, able, window, self))
+        return found
 
     async def chat(self, name: str, window_tokens: int) -> "OllamaModel":
-        """Its window is at most what it was trained for."""
-        for info in await self.models():
-            if info.name == name:
-                window_tokens = min(window_tokens, info.trained_window_tokens)
-                return OllamaModel(**vars(info), window_tokens=window_tokens, server=self)
+        for model in await self.models():
+            if model.name == name:
+                return replace(model, window_tokens=min(window_tokens, model.window_tokens))
         raise refusal(f"There is no model {name!r}.")
 
     @asynccontextmanager
@@ -85,9 +75,9 @@ class Ollama:
         """A client whose failures are sentences."""
         host = self.host or os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434"
         try:
-            url = address(host)
+            wait = httpx.Timeout(silence_s, connect=2)
             async with httpx.AsyncClient(
-                base_url=url, timeout=httpx.Timeout(silence_s, connect=2), trust_env=False
+                base_url=address(host), timeout=wait, trust_env=False
             ) as client:
                 yield client
         except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup, *MISSHAPEN) as error:
@@ -96,8 +86,12 @@ class Ollama:
             raise WorkbenchError(said, "Start it with `ollama serve`.") from error
 
 
-@dataclass(frozen=True)
-class OllamaModel(ModelInfo):
+@frozen
+class OllamaModel:
+    name: str
+    digest: str
+    trained_window_tokens: int
+    capabilities: tuple[str, ...]
     window_tokens: int
     server: Ollama
 
@@ -129,10 +123,9 @@ class OllamaModel(ModelInfo):
                 finally:
                     sending.cancel()
                     await asyncio.wait({sending})
-                response = sending.result()
+                response, rest = sending.result(), b""
                 if response.is_error:
                     raise refusal((await response.aread()).decode())
-                rest = b""
                 async for data in response.aiter_bytes():
                     # httpx would also split at characters that a JSON string may hold
                     *lines, rest = (rest + data).split(b"\n")

@@ -7,5 +7,6 @@ from patches.apply import Branch
 from patches.check import preview
 from patches.codemods import rewrite
 from patches.read import find
+from patches.trial import run_tests
 
-__all__ = ["Branch", "find", "preview", "rewrite"]
+__all__ = ["Branch", "find", "preview", "rewrite", "run_tests"]

@@ -11,11 +11,10 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from repo import Repo
-from shapes import Applied, Change, Provenance, Verdict, WorkbenchError
+from shapes import Applied, Change, Provenance, Verdict, WorkbenchError, frozen
 
 PREFIX = "workbench/"
 REDO = "refs/workbench/redo"
@@ -24,7 +23,7 @@ IDENTITY = ("-c", "user.name=Workbench", "-c", "user.email=workbench@localhost")
 UNFINISHED = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD")
 
 
-@dataclass(frozen=True)
+@frozen
 class Listed:
     commit: str
     date: str
@@ -33,33 +32,32 @@ class Listed:
     state: str  # "applied", or "undone"
 
 
-@dataclass(frozen=True)
+@frozen
 class Ground:
     head: str
     branch: str
-    base: str
-    start: str
+    base: str  # the person's branch
+    start: str  # where ours left it
 
 
+@frozen
 class Branch:
-    def __init__(self, repo: Repo) -> None:
-        self.repo = repo
+    repo: Repo
 
     def apply(
         self, verdict: Verdict, title: str = "", provenance: Provenance | None = None
     ) -> Applied:
-        """Commit the changes and move the live tree there: first on a new branch
-        `workbench/<slug>`, then on top. WorkbenchError changes nothing."""
+        """Commit the changes on a branch `workbench/<slug>`, and move the live tree there."""
         with self._ground() as here:
             if not verdict.ok or not verdict.changes:
                 raise WorkbenchError("This edit was refused.", verdict.reason)
             first = verdict.changes[0]
             title = (_one_line(title) or f"{first.action.title()} {first.path}")[:72]
             branch = self._branch(here, title)
-            told = {"Branch": branch, "Base": here.base, "Start": here.start}
-            told |= {k.title(): v for k, v in vars(provenance or Provenance()).items()}
-            trailers = "".join(f"Workbench-{k}: {_one_line(v)}\n" for k, v in told.items() if v)
-            new = self._commit(here.head, verdict.changes, f"{title}\n\n{trailers}")
+            told = {"branch": branch, "base": here.base, "start": here.start}
+            told |= vars(provenance or Provenance())
+            rows = [f"Workbench-{k.title()}: {_one_line(v)}\n" for k, v in told.items() if v]
+            new = self._commit(here.head, verdict.changes, f"{title}\n\n{''.join(rows)}")
             return self._land(here, new, branch)
 
     def undo(self, steps: int = 1) -> Applied:
@@ -69,15 +67,15 @@ class Branch:
             for _ in range(steps):
                 if target == here.start:
                     raise WorkbenchError("There is nothing to undo.", "See patch list.")
-                target = self._object(f"{target}^")
-            home = target == here.start == self._tip(here.base)  # the session's first is gone
-            redo = self._object(REDO) or here.head
+                target = self.repo.object(f"{target}^")
+            home = target == here.start == self._tip(here.base)
+            redo = self.repo.object(REDO) or here.head
             return self._land(here, target, here.base if home else here.branch, redo)
 
     def redo(self) -> Applied:
         """Bring the last undone change again."""
         with self._ground() as here:
-            last = self._object(REDO) or here.head
+            last = self.repo.object(REDO) or here.head
             span = f"{here.head}..{last}"
             undone = self.repo.git("rev-list", "--reverse", "--ancestry-path", span).split()
             marks = self._marks(undone[0]) if undone else {}
@@ -91,28 +89,28 @@ class Branch:
         with self._ground() as here:
             if here.branch == here.base:
                 raise WorkbenchError("There is nothing to keep.", "Apply first.")
-            base = f"refs/heads/{here.base}"
-            if self.repo.try_git("merge-base", "--is-ancestor", base, here.head)[0]:
+            tip = self._tip(here.base)
+            if self.repo.try_git("merge-base", "--is-ancestor", tip, here.head)[0]:
                 merge = f"Run git switch {here.base} && git merge {here.branch}"
                 raise WorkbenchError(f"{here.base} has moved on.", merge)
             return self._land(here, here.head, here.base)
 
     def changes(self) -> list[Listed]:
-        """The newest first; before what was applied here, what was undone and can come again."""
-        head = self.repo.head()
-        spans = {f"{head}..{self._object(REDO) or head}": "undone", head: "applied"} if head else {}
+        """The newest first; before what was applied, what was undone and can come again."""
+        if not (head := self.repo.head()):
+            return []
+        spans = {"undone": f"{head}..{self.repo.object(REDO) or head}", "applied": head}
         form = "--format=%H%x1f%aI%x1f%(trailers:key=Workbench-Model,valueonly,separator=)%x1f%s"
-        found = ["-n100", "-z", "--grep=^Workbench-Base: ", form]
+        found = "-n100", "-z", "--grep=^Workbench-Base: ", form
         return [
             Listed(*row.split("\x1f", 3), state)
-            for span, state in spans.items()
-            for row in self.repo.git("log", *found, span).split("\0")
-            if row
+            for state, span in spans.items()
+            for row in self.repo.git("log", *found, span).split("\0")[:-1]
         ]
 
     @contextmanager
     def _ground(self) -> Iterator[Ground]:
-        """Where a change can begin, held alone; WorkbenchError where none can."""
+        """Where a change can begin, held alone."""
         folder = Path(self.repo.git("rev-parse", "--absolute-git-dir").rstrip("\n"))
         try:
             lock = (folder / "workbench.lock").open("w")
@@ -125,22 +123,22 @@ class Branch:
                 what = "There is no commit yet, no branch (detached HEAD), or a merge is under way."
                 raise WorkbenchError(what, "Commit, run git switch NAME, or finish it.")
             marks = self._marks(head)
-            ours = marks.get("Branch") == branch != marks.get("Base")
-            yield Ground(
-                head, branch, *((marks["Base"], marks["Start"]) if ours else (branch, head))
-            )
+            if marks.get("Branch") == branch:
+                yield Ground(head, branch, marks["Base"], marks["Start"])
+            else:
+                yield Ground(head, branch, branch, head)
 
     def _commit(self, head: str, changes: tuple[Change, ...], message: str) -> str:
-        """A commit on top of `head`, byte for byte as shown, without hooks or filters. Every file
-        must still be, in the tree and in `head`, what the change was made from."""
+        """A commit on top of `head`, byte for byte as shown. Every file must still be, in the tree
+        and in `head`, what the change was made from."""
         rows = []
         for change in changes:
             source = change.old_path or change.path
-            if change.before_sha:
-                file, committed = self.repo.text(source), self._object(f"{head}:{source}")
-                if not file or not change.before_sha == file.sha == committed:
-                    raise _in_the_way(f"{source} (or it has changed, or git converts its bytes)")
-                rows.append(f"0 {'0' * len(head)}\t{source}\0")
+            file = self.repo.text(source)
+            found = {file.sha if file else "", self.repo.object(f"{head}:{source}")}
+            if found != {change.before_sha or ""}:
+                raise _in_the_way(f"{source} (or it has changed, or git converts its bytes)")
+            rows.append(f"0 {'0' * len(head)}\t{source}\0")
             if change.after is not None:
                 data = change.after.encode(change.encoding)
                 blob = self.repo.git("hash-object", "-w", "--stdin", stdin=data).strip()
@@ -160,54 +158,36 @@ class Branch:
         where = "for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}"
         if branch == here.base and self.repo.git(*where).strip():
             raise WorkbenchError(f"{branch} is in another worktree.", "Switch that one.")
-        if theirs := self._theirs(here.head, to):
-            raise _in_the_way(theirs)
         was = here.head if branch == here.branch else self._tip(branch) or "0" * len(to)
         refs = f"update refs/heads/{branch} {to} {was}\n"
         refs += f"update {REDO} {redo}\n" if redo else f"delete {REDO}\n"
-        self._move(here.head, to)
+        self._check_out("--detach", to)
         try:
             self.repo.git("update-ref", "--stdin", stdin=os.fsencode(refs))
         except WorkbenchError:
-            self._move(to, here.head)
+            self._check_out(here.branch)
             raise
         self.repo.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
         if branch == here.base:
             self.repo.git("update-ref", "-d", f"refs/heads/{here.branch}", here.head)
         return Applied(branch, to, here.head)
 
-    def _theirs(self, old: str, new: str) -> str:
-        """What of the person's stands where the files of `new` go. Ignored files count: git would
-        overwrite them without a word."""
-        changed = self.repo.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
-        paths = [PurePosixPath(path) for path in changed.split("\0") if path]
-        places = {up: self.repo.root / up for path in paths for up in path.parents}
-        paths += [up for up, place in places.items() if place.is_symlink() or place.is_file()]
-        if not paths:
-            return ""
-        status = "status", "--porcelain", "-z", "--no-renames", "--ignored", "-uall", "--"
-        found = self.repo.git("--literal-pathspecs", *status, *map(str, paths))
-        return ", ".join(row[3:] for row in found.split("\0") if row)
-
-    def _move(self, old: str, new: str) -> None:
-        self.repo.try_git("update-index", "-q", "--refresh")
-        move = "-c", "core.autocrlf=false", "read-tree", "-m", "-u", old, new
-        code, _, trouble = self.repo.try_git(*move)
+    def _check_out(self, *what: str) -> None:
+        """Ignored files count as the person's: git would overwrite them without a word."""
+        safely = "-c", "core.autocrlf=false", "checkout", "-q", "--no-overwrite-ignore"
+        code, _, trouble = self.repo.try_git(*safely, *what, "--")
         if code:
-            raise _in_the_way(trouble.strip())
+            raise _in_the_way(", ".join(re.findall("^\t(.*)", trouble, re.M)) or trouble.strip())
 
     def _branch(self, here: Ground, title: str) -> str:
         if here.branch != here.base:
             return here.branch
         slug = "-".join(re.findall(r"[a-z0-9]+", title.lower())[:6])[:48] or "change"
-        names = (f"{PREFIX}{slug}{'' if n == 1 else f'-{n}'}" for n in itertools.count(1))
-        return next(name for name in names if not self._tip(name))
+        more = itertools.chain([""], (f"-{n}" for n in itertools.count(2)))
+        return next(name for n in more if not self._tip(name := f"{PREFIX}{slug}{n}"))
 
     def _tip(self, branch: str) -> str:
-        return self._object(f"refs/heads/{branch}")
-
-    def _object(self, name: str) -> str:
-        return self.repo.try_git("rev-parse", "--verify", "-q", name)[1].decode().strip()
+        return self.repo.object(f"refs/heads/{branch}")
 
     def _marks(self, commit: str) -> dict[str, str]:
         """What we wrote under a commit; {} for one that is not ours."""

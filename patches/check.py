@@ -1,10 +1,14 @@
-"""Judges placed changes: do they parse, do they compile, what does a person have to know.
+"""Judges placed changes: may they be applied, and what does a person have to know.
 
-Knows nothing of how a change was written down. Invariant: source is parsed in a limited child
-process only, because hostile source can end libcst with a crash.
+Knows nothing of how a change was written down. Invariant: what a model wrote is parsed in
+child processes only.
 """
 
-import traceback
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from patches.child import call
 from patches.fit import Fitted, fit
@@ -13,53 +17,66 @@ from patches.unified import canonical
 from repo import Repo
 from shapes import Note, Verdict, WorkbenchError
 
+RUFF = [sys.executable, *"-P -m ruff check --no-cache --no-fix".split()]  # -P: not theirs
+RUFF += "--extend-select=F821 --exit-zero --output-format=pylint - --stdin-filename".split()
 
-def preview(repo: Repo, text: str) -> Verdict:
-    """What the edits in a diff or a reply would make of the repository. Writes nothing."""
+
+def preview(repo: Repo, text: str, base: str = "") -> Verdict:
+    """What the edits in a diff or a reply would make of the repository. Writes nothing.
+
+    `base` is the commit that the edit was made for; a verdict without a `form` found no edit.
+    """
     edits = [edit for segment in find(text) for edit in segment.edits]
-    if not edits:
-        return Verdict(False, "There is no edit in this text. Send a unified diff.")
-    notes: list[Note] = []
+    form, notes = edits[0].form if edits else "", []
     try:
-        fitted = fit(repo, edits)
+        fitted = fit(repo, edits, base)
+        if not fitted:
+            return Verdict(False, "There is no edit in this text. Send a unified diff.")
         notes += [each.note for each in fitted]
-        notes += _parses(fitted)
+        notes += judge(repo, fitted)
     except WorkbenchError as error:
-        return Verdict(False, str(error), (), tuple(notes))
+        return Verdict(False, str(error), (), tuple(notes), form=form)
     diff = "".join(canonical(each.change, each.before) for each in fitted)
-    return Verdict(True, "", tuple(each.change for each in fitted), tuple(notes), diff)
+    changes = tuple(each.change for each in fitted)
+    return Verdict(True, "", changes, tuple(notes), diff, form)
 
 
-def _parses(fitted: list[Fitted]) -> list[Note]:
-    """Every changed Python file must parse, unless it did not before."""
-    python = [f for f in fitted if f.change.path.endswith(".py") and f.change.after is not None]
-    if not python:
-        return []
-    pairs = [(f.change, text) for f in python for text in (f.change.after, f.before)]
-    found = call("patches.check:faults", [(c.path, text, c.encoding) for c, text in pairs])
-    notes = []
-    for each, fault, fault_before in zip(python, found[::2], found[1::2]):
-        path = each.change.path
-        if fault and not fault_before:
-            raise WorkbenchError(f"{path} would not parse: {fault}", "Send it again, mended.")
-        text = f"{path} does not parse, as before" if fault else path
-        notes.append(Note("parses", not fault, text))
+def judge(repo: Repo, fitted: Sequence[Fitted]) -> list[Note]:
+    """What the changes mean; WorkbenchError for one that would no longer parse."""
+    files = [(asdict(each.change), each.before) for each in fitted]
+    found, removed = call("patches.study:study", {"root": str(repo.root), "files": files})
+    notes = [*(Note(*finding) for finding in found), *_left(repo, fitted, removed)]
+    for each in fitted:
+        path, text = each.change.path, each.change.after
+        if path.endswith(".py") and text:
+            known, new = _ruff(repo, path, each.before), _ruff(repo, path, text)
+            fresh = [note for key, note in new.items() if key not in known]
+            notes += fresh or [Note("ruff", True, f"{path}: nothing new")]
     return notes
 
 
-def faults(sources: list[tuple[str, str, str]]) -> list[str]:
-    """The first fault of each (path, text, encoding), or "". Runs in the child. `compile` goes
-    first: it refuses with an exception what would end libcst with a crash."""
-    from libcst import ParserSyntaxError, parse_module
+def _left(repo: Repo, fitted: Sequence[Fitted], removed: dict[str, str]) -> Iterator[Note]:
+    """Where removed names are still used; a method's only if no other can have its name."""
+    after = {it.change.old_path or it.change.path: it.change.after or "" for it in fitted}
+    for name, place in removed.items():
+        owner, _, last = name.rpartition(".")
+        common = len(repo.index.symbols(last)) > 1 or last in dir(dict) + dir(list) + dir(str)
+        module = re.sub(r"(/__init__)?\.py:.*", "", place).rpartition("/")[2]
+        near = {use.path for use in repo.index.references(module)}
+        for use in repo.index.references(last):
+            known = not common if owner else use.path in near
+            if known and use.text in after.get(use.path, use.text):
+                yield Note("names", False, f"{use.path}:{use.line} uses {name}, which is removed")
 
-    found = []
-    for path, text, encoding in sources:
-        fault = ""
-        try:
-            data = text.encode(encoding)
-            compile(data, path, "exec", dont_inherit=True)
-            parse_module(data)
-        except (SyntaxError, ValueError, RecursionError, MemoryError, ParserSyntaxError) as error:
-            fault = "".join(traceback.format_exception_only(error)).strip()
-        found.append(fault)
-    return found
+
+def _ruff(repo: Repo, path: str, text: str) -> dict[tuple[str, str], Note]:
+    """What ruff says with the repository's own settings, by its words and the line."""
+    command = [*RUFF, str(repo.root / path)]
+    done = subprocess.run(command, input=text.encode(), capture_output=True)
+    if done.returncode:
+        return {("", text): Note("ruff", False, done.stderr.decode())}
+    lines, notes = re.split(r"\r\n?|\n", text), {}
+    for row, why in re.findall(r":(\d+): (\[.*)", done.stdout.decode()):
+        check = "names" if "[F821]" in why else "ruff"
+        notes[why, lines[int(row) - 1].strip()] = Note(check, False, f"{path}:{row} {why}")
+    return notes

@@ -15,31 +15,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def call(target: str, payload: object, timeout_s: int = 20) -> object:
-    """Call `target` ("package.module:function") with a JSON value; returns its JSON result.
-
-    A WorkbenchError that it raises is raised here; a crash or a timeout is one.
-    """
+    """Call `target` ("package.module:function") with a JSON value; returns its JSON result, or
+    raises its WorkbenchError. A crash or a timeout is one."""
+    command = [sys.executable, "-m", "patches.child", target]
+    data = json.dumps(payload).encode()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "patches.child", target, str(timeout_s)],
-            input=json.dumps(payload).encode(),
-            capture_output=True,
-            timeout=timeout_s + 5,
-            cwd=ROOT,
-        )
+        done = subprocess.run(command, input=data, capture_output=True, timeout=timeout_s, cwd=ROOT)
         answer = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         message = f"This source crashed its reader, or took longer than {timeout_s} s."
-        answer = {"error": [message, "Name a smaller folder or file."]}
+        answer = {"error": [message, "Send a smaller edit, or name a smaller folder."]}
     if "error" in answer:
         raise WorkbenchError(*answer["error"])
     return answer["result"]
 
 
-def _main(target: str, timeout_s: str) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (int(timeout_s), int(timeout_s) + 1))
+def _main(target: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     module, _, name = target.partition(":")
     try:
         answer = {"result": getattr(importlib.import_module(module), name)(json.load(sys.stdin))}
@@ -49,4 +41,4 @@ def _main(target: str, timeout_s: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(sys.argv[1])

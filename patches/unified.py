@@ -21,22 +21,20 @@ def canonical(change: Change, before: str) -> str:
     """The change of one file, headers and all; `before` is the file's text until now."""
     source = change.old_path or change.path
     old, new = _quoted(f"a/{source}"), _quoted(f"b/{change.path}")
-    head = [f"diff --git {old} {new}"]
+    head = f"diff --git {old} {new}\n"
     if change.action == "create":
-        head.append(f"new file mode {change.mode}")
+        head += f"new file mode {change.mode}\n"
         old = "/dev/null"
     elif change.action == "delete":
-        head.append(f"deleted file mode {change.mode}")
+        head += f"deleted file mode {change.mode}\n"
         new = "/dev/null"
     elif change.old_mode != change.mode:
-        head += [f"old mode {change.old_mode}", f"new mode {change.mode}"]
+        head += f"old mode {change.old_mode}\nnew mode {change.mode}\n"
     if change.action == "rename":
-        head += [f"rename from {_quoted(source)}", f"rename to {_quoted(change.path)}"]
+        head += f"rename from {_quoted(source)}\nrename to {_quoted(change.path)}\n"
     lines = difflib.unified_diff(lines_of(before), lines_of(change.after or ""), old, new)
-    body = (
-        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
-    )
-    return "\n".join(head) + "\n" + "".join(body)
+    end = "\n\\ No newline at end of file\n"
+    return head + "".join(line if line.endswith("\n") else line + end for line in lines)
 
 
 def _quoted(path: str) -> str:

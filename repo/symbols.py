@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from repo.files import Repo
-from shapes import Place, Symbol
+from shapes import Place
 
 CHUNK_LINES = 60
 TABLE = """CREATE VIRTUAL TABLE unit
@@ -23,15 +23,15 @@ USING fts5(name, path, text, tokenize="porter unicode61 tokenchars '_'")"""
 SEARCH = "SELECT rowid, -bm25(unit, 5, 4, 1) FROM unit WHERE unit MATCH ?"
 TEST = re.compile(r"(^|[/_.])(tests?|bench\w*)[/_.]")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
-STOP_WORDS = (
-    "a and are can do does for how i in is it of on the to we what when where which who you"
+STOP_WORDS = set(
+    "a and are can do does for how i in is it of on the to we what when where which who you".split()
 )
 
 
 class _Source(NamedTuple):
     stamp: int
-    symbols: list[Symbol]
-    uses: dict[str, list[Place]]  # whole statements under "import"
+    symbols: list[Place]
+    uses: dict[str, list[Place]]
 
 
 class Index:
@@ -45,8 +45,8 @@ class Index:
         self._table = sqlite3.connect(":memory:", check_same_thread=False)
         self._table.execute(TABLE)
 
-    def symbols(self, name: str = "", path: str = "") -> list[Symbol]:
-        """Definitions called `name`, bare or qualified; every one for ""."""
+    def symbols(self, name: str = "", path: str = "") -> list[Place]:
+        """Definitions called `name`, bare or qualified; for "", every one and every import."""
         return [
             symbol
             for where, source in self._sources().items()
@@ -59,13 +59,10 @@ class Index:
         last, sources = name.rpartition(".")[2], self._sources().values()
         return list(dict.fromkeys(use for each in sources for use in each.uses.get(last, ())))
 
-    def imports(self, path: str) -> list[Place]:
-        return [use for use in self.references("import") if use.path == path]
-
     def search(self, words: str, limit: int = 5) -> list[Place]:
         """The definitions, sections and stretches of text that match best."""
         self._sources()
-        terms = set(_terms(words).lower().split()) - set(STOP_WORDS.split())
+        terms = set(_terms(words).lower().split()) - STOP_WORDS
         tests = 1 if re.search("test|bench", words) else 0.5  # else tests answer every question
         query = " OR ".join(f'"{term}"' for term in terms) or '""'
         found = [
@@ -104,7 +101,7 @@ class Index:
             if text := "\n".join(lines[start - 1 : after - 1]).rstrip():
                 words = [*map(_terms, (inside.rpartition(".")[2], path, f"{inside} {text}"))]
                 row = self._table.execute("INSERT INTO unit VALUES (?, ?, ?)", words).lastrowid
-                self._units[row] = Place(path, start, start + text.count("\n"), text, inside)
+                self._units[row] = Place(path, start, text, inside)
         return source
 
 
@@ -115,27 +112,26 @@ def _walk(path: str, lines: list[str], source: _Source) -> dict[int, str]:
     while waiting:
         node, inside, around = waiting.pop()
         line, end = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
-        kind = used = doc = ""
+        kind = used = ""
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                name, doc = node.name, (ast.get_docstring(node) or "").split("\n\n")[0]
-                kind = "method" if around == "class" else "function"
-                kind = "class" if isinstance(node, ast.ClassDef) else kind
+                plain = "method" if around == "class" else "function"
+                kind = "class" if isinstance(node, ast.ClassDef) else plain
                 head = copy.copy(node)
                 head.body = head.decorator_list = []
-                signature = ast.unparse(head).rstrip(":")
+                name, text = node.name, ast.unparse(head).rstrip(":")
             case ast.Name(id=name, ctx=ast.Store()) if not inside:
-                kind, signature = "variable", lines[line - 1].strip()
+                kind, text = "variable", lines[line - 1].strip()
             case ast.Import() | ast.ImportFrom():
-                source.uses["import"].append(Place(path, line, end, ast.unparse(node), inside))
+                source.symbols.append(Place(path, line, ast.unparse(node), "", "import"))
                 used, end = getattr(node, "module", "") or "", line
             case ast.Name(id=used) | ast.Attribute(attr=used) | ast.alias(name=used):
                 pass
         for word in filter(None, used.split(".")):
-            source.uses[word].append(Place(path, end, end, lines[end - 1].strip(), inside))
+            source.uses[word].append(Place(path, end, lines[end - 1].strip(), inside))
         if kind:
             qualname = f"{inside}.{name}".lstrip(".")
-            source.symbols.append(Symbol(name, qualname, kind, path, line, end, signature, doc))
+            source.symbols.append(Place(path, line, text, qualname, kind, name))
             if kind != "variable" and around in ("", "class"):
                 cuts[min([line, *(it.lineno for it in node.decorator_list)])] = qualname
                 cuts.setdefault(end + 1, inside)

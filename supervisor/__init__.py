@@ -1,5 +1,5 @@
 """The parent process: restarts the server with its new source, and cannot be stopped by a patch."""
 
-from supervisor.parent import run
+from supervisor.parent import Parent
 
-__all__ = ["run"]
+__all__ = ["Parent"]

@@ -1,18 +1,16 @@
 """Owns the listening socket, watches the source, and swaps one body for the next.
 
-One body is `live`, one may be `next`, others drain. Knows nothing of pages, models or git: standard
-library only. Invariant: what serves stays until its successor has proved itself.
+One body is `live`, one may be `next`, others drain. Invariant: what serves stays until its
+successor has proved itself.
 """
 
 import asyncio
-import html
 import json
 import os
 import py_compile
 import re
 import signal
 import socket
-import traceback
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,41 +18,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WATCHED = re.compile(r"[^.].*\.(py|css|js)")
-PRUNED = {"node_modules", "__pycache__", "tests", "benchmarks"}
+PRUNED = re.compile(r"\..*|node_modules|__pycache__|tests|benchmarks")
 POLL_S = 0.3  # a tree that stays the same so long is done changing
 RETRY_S = 1.0
 STOP_S = 5.0  # for bodies to finish
 KEPT_BYTES = 64 * 1024  # a traceback is at the end of stderr
-PAGE = """HTTP/1.0 503 Service Unavailable\r
-Content-Type: text/html; charset=utf-8\r
-\r
-<meta http-equiv="refresh" content="2"><h1>Mend this file and save</h1><pre>{}</pre>
-"""
+TROUBLE = "HTTP/1.0 503 Mend it\nRefresh: 2\nContent-Type: text/plain; charset=utf-8\n\n"
 
 Tree = dict[str, bytes]  # path relative to the root: content
-
-
-def run(
-    command: list[str],
-    root: Path,
-    host: str,
-    port: int,
-    *,
-    on_ready: Callable[[str], None],
-    report: Callable[[str], None],
-    boot_s: float = 30.0,
-) -> int:
-    """Keep `command` serving until SIGTERM or SIGINT; OSError when the port cannot be had."""
-    with socket.create_server((host, port), backlog=2048) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
-        asyncio.run(_Parent(command, root.resolve(), listener, on_ready, report, boot_s).run())
-    return 0
 
 
 def read_tree(root: Path) -> Tree:
     tree = {}
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name[0] != "." and name not in PRUNED]
+        folders[:] = [name for name in folders if not PRUNED.fullmatch(name)]
         for path in (Path(folder, name) for name in names if WATCHED.fullmatch(name)):
             if path.is_file():
                 tree[str(path.relative_to(root))] = path.read_bytes()
@@ -70,20 +47,20 @@ class Child:
     stage: str = "syntax"
     words: bytes = b""
     process: Process | None = None
-    life: asyncio.Task[None] | None = None
 
     async def start(self, command: list[str], root: Path, listener: socket.socket) -> None:
         self.stage = "boot"
         ours, theirs = socket.socketpair()
+        fds = listener.fileno(), theirs.fileno()
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
                 *command,
-                f"--listen-fd={listener.fileno()}",
-                f"--control-fd={theirs.fileno()}",
+                "--fds",
+                *map(str, fds),
                 cwd=root,
                 stdin=DEVNULL,
                 stderr=PIPE,
-                pass_fds=(listener.fileno(), theirs.fileno()),
+                pass_fds=fds,
                 start_new_session=True,
             )
         self.echo = asyncio.create_task(self._echo(self.process.stderr))
@@ -106,10 +83,10 @@ class Child:
                 return message[key]
         raise EOFError
 
-    async def check_health(self, port: object) -> None:
+    async def check_health(self, port: object, host: str) -> None:
         self.stage = "health"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost:80\r\n\r\n")
+        writer.write(f"GET /healthz HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
         status = (await reader.readline()).decode()
         writer.close()
         if " 200 " not in status:
@@ -124,17 +101,27 @@ class Child:
 
 
 @dataclass
-class _Parent:
+class Parent:
+    """Keeps `command`, run in `root`, serving. A first body that serves is told to `on_ready` with
+    its address; all else to `report`."""
+
     command: list[str]
     root: Path
-    listener: socket.socket
-    on_ready: Callable[[str], None] | None
+    on_ready: Callable[[str], None]
     report: Callable[[str], None]
-    boot_s: float
-    lives: set[Child] = field(default_factory=set)
+    boot_s: float = 30.0
+    lives: dict[Child, asyncio.Task[None]] = field(default_factory=dict)
     live: Child | None = None
     next: Child | None = None
     newest: Tree = field(default_factory=dict)  # none: compare at once
+
+    def serve(self, host: str, port: int) -> None:
+        """Until SIGTERM or SIGINT; OSError when the port cannot be had."""
+        with socket.create_server((host, port), backlog=2048) as self.listener:
+            # accepted ones inherit it
+            self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.host = "{}:{}".format(*self.listener.getsockname())
+            asyncio.run(self.run())
 
     async def run(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -142,11 +129,11 @@ class _Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, watching.cancel)
         await asyncio.wait([watching])
-        leaving = self.lives - {self.next}
-        for child in leaving:
-            child.writer.write_eof()
+        self.lives.pop(self.next, None)
         self.live = self.next = None
-        await asyncio.wait([watching, *(child.life for child in leaving)], timeout=STOP_S)
+        for child in self.lives:
+            child.writer.write_eof()
+        await asyncio.wait([watching, *self.lives.values()], timeout=STOP_S)
         # asyncio.run cancels what is left, which kills it
 
     async def watch(self) -> None:
@@ -157,8 +144,8 @@ class _Parent:
                 if not self.newest or now == before != self.newest:
                     self.compare(now)
                 before = now
-            except Exception:  # whatever it is, what lives goes on serving
-                self.say(traceback.format_exc())
+            except Exception as error:  # whatever it is, what lives goes on serving
+                self.say(repr(error))
             await asyncio.sleep(POLL_S)
 
     def compare(self, now: Tree) -> None:
@@ -166,7 +153,7 @@ class _Parent:
         if self.next and self.next.tree != now:
             if self.next.stage == "go":
                 return  # the next poll comes here again
-            self.next.life.cancel()
+            self.lives[self.next].cancel()
             self.next = None
         if self.live and self.live.tree == now:
             self.live.tell(unchanged=True)
@@ -174,8 +161,7 @@ class _Parent:
             before = self.live.tree if self.live else self.newest or now
             changed = sorted({path for path, _ in now.items() ^ before.items()})
             self.next = Child(now, changed)
-            self.next.life = self.loop.create_task(self.attend(self.next))
-            self.lives.add(self.next)
+            self.lives[self.next] = self.loop.create_task(self.attend(self.next))
         self.newest = now
 
     async def attend(self, child: Child) -> None:
@@ -185,11 +171,9 @@ class _Parent:
                     # by date, two saves in one second would be one
                     mode = py_compile.PycInvalidationMode.CHECKED_HASH
                     py_compile.compile(self.root / path, doraise=True, invalidation_mode=mode)
-            if self.live:
-                self.live.tell(swapping=True)
             async with asyncio.timeout(self.boot_s):
                 await child.start(self.command, self.root, self.listener)
-                await child.check_health(await child.hear("ready"))
+                await child.check_health(await child.hear("ready"), self.host)
                 self.loop.remove_reader(self.listener)
                 child.stage = "go"
                 child.tell(go=True)
@@ -197,19 +181,15 @@ class _Parent:
             if self.live:
                 self.live.tell(drain=True)
             self.live, self.next = child, None
-            if self.on_ready:
-                address = "http://{}:{}/".format(*self.listener.getsockname())
-                self.loop.call_soon(self.on_ready, address)
-                self.on_ready = None
-            else:
-                self.say("The new version is serving.")
+            self.loop.call_soon(self.on_ready, f"http://{self.host}/")
+            self.on_ready = lambda _: self.report("The new version is serving.")
             while True:
                 await child.hear("look")
                 self.newest = {}
         except Exception as error:
             why = str(error) or f"it ended, or was not ready within {self.boot_s:g} s"
         finally:
-            self.lives.remove(child)
+            self.lives.pop(child, None)
             await child.end()
         if child is self.live:
             self.live = None
@@ -219,9 +199,7 @@ class _Parent:
             self.say(f"The new version did not wake: {why}")
             words = f"{why}\n{child.words.decode(errors='replace')}".replace(f"{self.root}/", "")
             if self.live:
-                failed = {"stage": child.stage, "error": words, "paths": child.changed}
-                self.live.tell(failed=failed)
-                return
+                return self.live.tell(failed={"stage": child.stage, "error": words})
             self.loop.add_reader(self.listener, self.admit, words)
         else:
             return
@@ -232,10 +210,8 @@ class _Parent:
         self.loop.call_soon(self.report, words)  # where an error of its own ends nothing
 
     def admit(self, trouble: str) -> None:
-        self.loop.create_task(self.answer(self.listener.accept()[0], trouble))
-
-    async def answer(self, visitor: socket.socket, trouble: str) -> None:
-        visitor.setblocking(False)
+        visitor, _ = self.listener.accept()
         with visitor, suppress(OSError):
-            await self.loop.sock_recv(visitor, 65536)
-            await self.loop.sock_sendall(visitor, PAGE.format(html.escape(trouble)).encode())
+            visitor.settimeout(0.2)  # it may never say anything
+            visitor.recv(65536)
+            visitor.sendall(f"{TROUBLE}Mend this file and save.\n{trouble}".encode())

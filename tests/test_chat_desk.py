@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chat import Chat, Choice, Discussions
 from models import BuiltIn, Ollama
-from repo import Index, Repo
+from repo import Repo
 from shapes import Finish
 from state import State
 from tests.ollama_server import OllamaServer
@@ -22,7 +23,7 @@ DIFF = "Here.\n\n```diff\n--- a/app.py\n+++ b/app.py\n@@ -1 +1 @@\n-x = 1\n+x = 
 
 def make_chat(root: Path, home: Path, url: str) -> Chat:
     repo, state = Repo.open(root), State(home)
-    built_in = BuiltIn(Index(repo), lambda kind, **how: ("", []), "Chip")
+    built_in = BuiltIn(repo.index, lambda kind, **how: ("", []), "Chip")
     return Chat(repo, Choice(state, Ollama(url), built_in), Discussions(state), "Workbench")
 
 
@@ -38,7 +39,7 @@ def turn(chat: Chat, *texts: str, keys: bool = True) -> list:
     async def run() -> int:
         discussion = chat.discussions.start()
         for number, text in enumerate(texts):
-            chat.say(discussion, text, f"key {number}" if keys else "the same key")
+            chat.say(discussion, text, f"{number} {text}" if keys else "the same key")
         while chat.busy():
             await asyncio.sleep(0)
         return discussion
@@ -154,7 +155,8 @@ def test_a_failure_of_the_program_itself_does_not_leave_a_question_hanging(chat:
         def files(self) -> list[str]:
             raise RuntimeError("boom")
 
-    chat.choice.built_in._library = Broken()
+    built_in = replace(chat.choice.built_in, library=Broken())
+    chat.choice = replace(chat.choice, built_in=built_in)
     *_, answer = turn(chat, "list the files")
     assert answer["status"] == "failed" and "The program failed" in answer["note"]
 
@@ -169,3 +171,39 @@ def test_a_reply_can_be_had_without_a_discussion(chat: Chat) -> None:
         return [piece async for piece in chat.reply("hello")]
 
     assert isinstance(asyncio.run(run())[-1], Finish)
+
+
+def test_a_models_better_form_is_asked_for_and_the_beginning_stays(
+    git_repo: Callable[..., Path], tmp_path: Path
+) -> None:
+    """# L3: what works is recorded for each model; the pack is the same with and without a wish."""
+    with OllamaServer() as server:
+        for reply in (DIFF, "No edit here.", DIFF.replace("x = 1", "y = 1"), "Yes.", "Yes."):
+            server.say(reply)
+        root = git_repo({"app.py": "x = 1\n"})
+        chat = make_chat(root, tmp_path, server.url)
+        *_, answer = turn(chat, "make it two", "talk", "again")
+        facts = json.loads(answer["facts"])
+        assert facts["commit"] == Repo.open(root).head()
+        assert chat.choice.settings["forms"] == {facts["digest"]: {"diff": [1, 2]}}
+        forms = {"diff": [1, 2], "search/replace": [2, 2], "file": [2, 3]}
+        chat.choice.settings["forms"] = {facts["digest"]: forms}
+        turn(chat, "now")
+        forms["file"] = [0, 3]
+        chat.choice.settings["forms"] = {facts["digest"]: forms}
+        turn(chat, "then")
+        sent = [request.body["messages"] for request in server.chats]
+    assert sent[2][-1]["content"] == "again" and sent[4][-1]["content"] == "then"
+    assert "whole file" in sent[3][-1]["content"] and sent[3][-1]["content"].endswith("\n\nnow")
+    assert len({messages[0]["content"] for messages in sent}) == 1
+
+
+def test_words_without_an_edit_are_no_proposal(
+    git_repo: Callable[..., Path], tmp_path: Path
+) -> None:
+    with OllamaServer() as server:
+        server.say("Use `app.py`:\n\n```\n- one\n- two\n```\n")
+        chat = make_chat(git_repo({"app.py": "x = 1\n"}), tmp_path, server.url)
+        *_, answer = turn(chat, "make it two")
+    assert answer["status"] == "done"
+    assert chat.discussions.proposals(message=answer["id"]) == []

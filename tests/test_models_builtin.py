@@ -146,6 +146,15 @@ def test_near_names_are_offered_for_a_wrong_one(built_in: BuiltIn) -> None:
     assert "shop/money.py" in text
 
 
+def test_the_uses_of_a_file_are_imports_and_those_of_a_foreign_name_are_found(
+    built_in: BuiltIn,
+) -> None:
+    text, finish = ask(built_in, "what is in shop/money.py?")
+    assert "is used in 2 places" in text and "shop/__init__.py:3" in finish.sources
+    text, finish = ask(built_in, "who calls len?")
+    assert finish.sources == ("shop/money.py:10",)
+
+
 def test_which_file_names_code_before_prose(built_in: BuiltIn) -> None:
     _, finish = ask(built_in, "which file calls add_shelf with its width?")
     assert finish.sources[0].startswith("shop/") and "README.md:3" in finish.sources
@@ -240,9 +249,9 @@ def test_no_question_keeps_it_busy(built_in: BuiltIn) -> None:
     ("question", "path"),
     [
         ("which file restarts the server?", "supervisor/__init__.py"),
-        ("which file counts tokens?", "context/tokens.py"),
+        ("which file counts tokens?", "context/packing.py"),
         ("what reads the git history?", "repo/files.py"),
-        ("which file renames a function?", "patches/renaming.py"),
+        ("what undoes the newest change?", "patches/apply.py"),
         ("which file answers without a language model?", "models/builtin.py"),
         ("where are identifiers split and stemmed?", "repo/symbols.py"),
     ],

@@ -195,6 +195,16 @@ def test_a_file_that_changed_since_the_check_is_refused(root: Path) -> None:
     assert told.startswith("a.py (or it has changed")
 
 
+def test_a_new_file_that_was_committed_meanwhile_is_not_overwritten(root: Path) -> None:
+    verdict = preview(Repo(root), NEW)
+    (root / "n").mkdir()
+    (root / "n/new.py").write_text("mine\n")
+    run_git(root, "add", ".")
+    run_git(root, "commit", "-qm", "meanwhile")
+    told = refused(root, lambda: Branch(Repo(root)).apply(verdict))
+    assert told.startswith("n/new.py (or it has changed")
+
+
 def test_a_refused_verdict_is_not_applied(root: Path) -> None:
     verdict = preview(Repo(root), "nothing")
     assert "refused" in refused(root, lambda: Branch(Repo(root)).apply(verdict))
@@ -466,7 +476,7 @@ def test_a_linked_worktree_is_a_repository_like_any_other(root: Path, tmp_path: 
 
 
 def test_a_file_that_git_ignores_is_never_overwritten_or_deleted(root: Path) -> None:
-    """# J10: read-tree takes ignored files for worthless."""
+    """# J10: git takes ignored files for worthless."""
     verdict = preview(Repo(root), NEW.replace("n/new.py", "mine/new.py"))
     (root / ".git/info/exclude").write_text("mine*\n")
     (root / "mine").write_text("a file where a folder goes\n")
@@ -478,6 +488,11 @@ def test_a_file_that_git_ignores_is_never_overwritten_or_deleted(root: Path) -> 
     (root / "mine/new.py").write_text("mine\n")
     assert refused(root, Branch(Repo(root)).redo).startswith("mine/new.py: ")
     (root / "mine/new.py").unlink()
+    Branch(Repo(root)).redo()
+    Branch(Repo(root)).undo()
+    (root / "mine").symlink_to(root.parent)
+    assert refused(root, Branch(Repo(root)).redo).startswith("mine: ")
+    (root / "mine").unlink()
     Branch(Repo(root)).redo()
     run_git(root, "rm", "-q", "--cached", "mine/new.py")
     assert refused(root, Branch(Repo(root)).undo).startswith("mine/new.py")

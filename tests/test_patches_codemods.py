@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from patches.codemods import rewrite
 from repo.files import Repo
@@ -59,23 +57,35 @@ SHOP = {
 }
 
 
+def everything(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("[!.]*.*")}
+
+
 def applied(root: Path, diff: str) -> dict[str, bytes]:
     """The bytes of the files after plain git has taken the diff."""
     subprocess.run(["git", "apply", "-"], input=diff.encode(), cwd=root, check=True)
     for path in root.rglob("*.py"):
         compile(path.read_bytes(), str(path), "exec")
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("[!.]*.*")}
+    return everything(root)
 
 
 def after(git_repo: Make, source: str, kind: str, **arguments: str) -> str:
-    """One file's text after an edit; the old text when there is none."""
-    root = git_repo({"a.py": source}, name=f"r{abs(hash((source, kind))) % 10**9}")
-    diff, _ = rewrite(Repo.open(root), kind, **arguments)
-    return applied(root, diff)["a.py"].decode() if diff else source
+    """One file's text after an edit."""
+    root = git_repo({"a.py": source})
+    return applied(root, rewrite(Repo.open(root), kind, **arguments)[0])["a.py"].decode()
+
+
+def output(root: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-B", "run.py"], cwd=root, capture_output=True, text=True
+    )
+    return done.stdout + done.stderr
 
 
 def test_a_function_is_renamed_at_every_use_and_nowhere_else(git_repo: Make) -> None:
-    root = git_repo(SHOP)
+    """And the program computes the same."""
+    root = git_repo(SHOP | {"run.py": "import app, shop\napp.main(shop.Cart())\n"})
+    printed = output(root)
     diff, remarks = rewrite(Repo.open(root), "rename", old="price", new="cost_of", path="shop")
     files = {path: text.decode() for path, text in applied(root, diff).items()}
     assert files["shop/__init__.py"] == SHOP["shop/__init__.py"].replace("price", "cost_of")
@@ -90,22 +100,7 @@ def test_a_function_is_renamed_at_every_use_and_nowhere_else(git_repo: Make) -> 
     assert files["app.py"] == app
     assert files["other.py"] == SHOP["other.py"]
     assert "README.md:1" in " ".join(remarks) and "app.py:10" in " ".join(remarks)
-
-
-def test_a_renamed_program_still_computes_the_same(git_repo: Make) -> None:
-    root = git_repo(SHOP | {"run.py": "import app, shop\napp.main(shop.Cart())\n"})
-    (root / "other.py").write_text("class thing:\n    price = 3\n")
-
-    def output() -> str:
-        done = subprocess.run([sys.executable, "run.py"], cwd=root, capture_output=True, text=True)
-        return done.stdout + done.stderr.replace("cost_of", "price")
-
-    before = output()
-    applied(
-        root,
-        rewrite(Repo.open(root), "rename", old="price", new="cost_of", path="shop/money.py")[0],
-    )
-    assert output() == before
+    assert output(root).replace("cost_of", "price") == printed
 
 
 def test_a_method_is_renamed_on_its_class_and_on_itself(git_repo: Make) -> None:
@@ -128,7 +123,7 @@ def test_a_method_is_renamed_on_its_class_and_on_itself(git_repo: Make) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ("class Bin:\n    def fill(self): pass\n", "another class"),
+        ("class Bin:\n    def fill(self): pass\n\n\ndef use(bag):\n    bag.fill(1)\n", r"a\.py:11"),
         ("class Bin:\n    fill: int\n\n\ndef use(bag):\n    bag.fill(1)\n", r"a\.py:11"),
         ("def use(bag):\n    bag.fill = None\n", r"a\.py:7"),
     ],
@@ -153,18 +148,20 @@ def test_a_method_that_nothing_else_is_called_like_is_renamed_on_objects_and_tol
     root = git_repo({"a.py": source})
     diff, remarks = rewrite(Repo.open(root), "rename", old="fill_up", new="put")
     assert applied(root, (diff))["a.py"].decode() == source.replace("fill_up", "put")
-    assert any("a.py:7, a.py:11" in remark for remark in remarks)
+    assert any("class: a.py:11:9." in remark for remark in remarks)
 
 
 def test_a_class_is_renamed_in_annotations_bases_and_lists_of_names(git_repo: Make) -> None:
     source = (
         '__all__ = ["Node"]\n__all__ += ["Node", "Leaf"]\n\n\n'
-        "class Node:\n    left: int\n\n\ndef make(Node_: list[Node]) -> Node:\n    global Node\n"
+        "class Node:\n    left: int\n\n\ndef make(Node_: list[Node]) -> Node:\n"
         "    match make(Node):\n        case Node(kind=1):\n            return [Node()]\n\n\n"
         "class Leaf(Node):\n    pass\n"
     )
-    expected = re.sub(r"\bNode\b", "Twig", source)
-    assert after(git_repo, source, "rename", old="Node", new="Twig") == expected
+    root = git_repo({"a.py": source})
+    for old, new in (("Node", "Twig"), ("Twig", "Node")):
+        got = applied(root, rewrite(Repo.open(root), "rename", old=old, new=new)[0])
+        assert got["a.py"].decode() == re.sub(r"\bNode\b", new, source)
 
 
 def test_keywords_and_modules_of_the_same_name_stay(git_repo: Make) -> None:
@@ -186,28 +183,32 @@ def test_keywords_and_modules_of_the_same_name_stay(git_repo: Make) -> None:
     assert got["c.py"].decode() == files["c.py"].replace("import kind", "import sort_of")
 
 
-def test_a_name_from_two_modules_is_refused(git_repo: Make) -> None:
+def test_a_name_that_is_bound_anew_is_renamed_only_until_then(git_repo: Make) -> None:
     files = {
-        "a.py": "def f(): pass\n",
+        "a.py": "def f(): pass\nif f():\n    f = None\nf\n",
         "b.py": "def f(): pass\n",
-        "c.py": "from a import f\nfrom b import f\nf()\n",
+        "c.py": "from a import f\nf()\nfrom b import f\nf()\n",
+        "d.py": "from a import f\nf()\ndef f(): pass\nf()\n",
     }
-    with pytest.raises(WorkbenchError, match="several things"):
-        rewrite(Repo.open(git_repo(files)), "rename", old="f", new="g", path="a.py")
+    root = git_repo(files)
+    diff, _ = rewrite(Repo.open(root), "rename", old="f", new="g", path="a.py")
+    got = applied(root, diff)
+    assert got["c.py"].decode() == "from a import g\ng()\nfrom b import f\nf()\n"
+    assert got["a.py"].decode() == files["a.py"].replace("f()", "g()").replace(
+        "f = ", "g = "
+    ).replace("\nf\n", "\ng\n")
+    assert got["d.py"].decode() == "from a import g\ng()\ndef f(): pass\nf()\n"
 
 
 @pytest.mark.parametrize(
     ("source", "old", "new", "words"),
     [
         ("def f(): pass\n", "f", "class", "cannot be"),
-        ("def f(): pass\n", "f", "two words", "cannot be"),
-        ("def f(): pass\n", "f", "print", "cannot be"),
         ("def f(): pass\ng = 1\n", "f", "g", "already used in a.py"),
-        ("def f(): pass\nfrom os import path as g\n", "f", "g", "already"),
-        ("def f(): pass\n", "nothing", "g", "nothing"),
-        ("def f(): pass\n", "[", "g", "No definition"),
         ("class A:\n    def f(self): pass\nclass B:\n    def f(self): pass\n", "f", "g", "2 def"),
         ("class A:\n    f: int = 1\n", "f", "g", "No definition"),
+        ("def f(): pass\ndef g_():\n    global f\n    f = 1\n", "f", "g", "several things"),
+        ("def f(): pass\ndef h(x):\n match x:\n  case [f]: f()\n", "f", "g", "several things"),
         (
             "try:\n    from fast import f\nexcept ImportError:\n    def f(): pass\nf()\n",
             "f",
@@ -254,13 +255,11 @@ def test_a_qualified_name_or_a_file_chooses_among_several(git_repo: Make) -> Non
 @pytest.mark.parametrize(
     "bytes_",
     [
-        b"def old():\r\n    return old\r\n",
         b"\xef\xbb\xbfdef old():\n    return old",
         "# -*- coding: latin-1 -*-\n# \u00e9\u00fc\ndef old(): return '\u00e9', old\n".encode(
             "latin-1"
         ),
-        "def old(): return '\u20ac', old\n\n\n\n".encode(),
-        b"def old():\n\treturn (  old\n\t)\n# no end",
+        b"def old():\r\n\treturn (  old\r\n\t)\r\n# no end",
     ],
 )
 def test_all_other_bytes_stay(git_repo: Make, bytes_: bytes) -> None:
@@ -271,123 +270,72 @@ def test_all_other_bytes_stay(git_repo: Make, bytes_: bytes) -> None:
     assert (repo.root / "a.py").read_bytes() == bytes_.replace(b"old", b"fresh")
 
 
-NAMES = st.from_regex(r"\A[a-z][a-z_]{2,8}x\Z")
-
-
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(NAMES, st.integers(0, 10**9))
-def test_renaming_there_and_back_gives_the_original_bytes(
-    git_repo: Make, new: str, number: int
-) -> None:
-    root = git_repo(SHOP, name=f"{new}{number}")
-    before = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("[!.]*.*")}
-    for old, fresh in (("Cart", new), (new, "Cart")):
-        files = applied(root, rewrite(Repo.open(root), "rename", old=old, new=fresh)[0])
-    assert files == before
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("import os, sys\nprint(sys)\n", "import sys\nprint(sys)\n"),
-        ("import os  # noqa\n", None),
-        ("from __future__ import annotations\n", None),
-        ("from a import b\n__all__ = ['b']\n", None),
-        ("from a import b\nx: 'b' = 1\n", None),
-        ("try:\n    import fast\nexcept ImportError:\n    import slow\n", None),
-        ("from q.a import b, c\nb()\n", "from q.a import b\nb()\n"),
-        (
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B\n"
-            "def f(x: B): ...\n",
-            None,
+TIDIED = {
+    "unused_imports": {
+        "import os, sys\nprint(sys)\n": "import sys\nprint(sys)\n",
+        "import os  # noqa\n": None,
+        "from __future__ import annotations\n": None,
+        "import os\r\nimport sys\r\nsys\r\n": "import sys\r\nsys\r\n",
+        "from a import b\n__all__ = ['b']\n": None,
+        "from a import b\nx: 'b' = 1\n": None,
+        "try:\n    import fast\nexcept ImportError:\n    fast = None\n": None,
+        "from q.a import b, c\nb()\n": "from q.a import b\nb()\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B\nx: 'B'\n": None,
+    },
+    "fstrings": {
+        "x = '{} {}'.format(a, b.c)\n": "x = f'{a} {b.c}'\n",
+        "x = '{x:>4} {y!r}'.format(x=a, y=b)\n": "x = f'{a:>4} {b!r}'\n",
+        "x = '{0} {0}'.format(a)\n": "x = f'{a} {a}'\n",
+        "x = '{0} {0}'.format(a())\n": None,
+        "x = '{}'.format(*a)\n": None,
+        "x = '%s' % a\n": None,
+        "x = '{'.format(a)\n": None,
+    },
+    "unions": {
+        "import typing as t\nx: dict[str, t.Union[int, a.B, None]]\n": (
+            "import typing as t\nx: dict[str, int | a.B | None]\n"
         ),
-    ],
-)
-def test_unused_imports_go_and_wanted_ones_stay(
-    git_repo: Make, source: str, expected: str | None
-) -> None:
-    assert after(git_repo, source, "unused_imports") == (expected or source)
+        "from typing import Union\nx: Union['X', int]\n": None,
+        "from mine import Union\nx: Union[int, str]\n": None,
+    },
+}
 
 
-def test_what_a_package_imports_to_hand_on_stays(git_repo: Make) -> None:
-    repo = Repo.open(git_repo({"p/__init__.py": "from p.a import b\n", "p/a.py": "b = 1\n"}))
-    assert rewrite(repo, "unused_imports") == ("", [])
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("'{} {}'.format(a, b.c)", "f'{a} {b.c}'"),
-        ("'{x:>4} {y!r}'.format(x=a, y=b)", "f'{a:>4} {b!r}'"),
-        ("'%s and %s' % (a, b)", "f'{a} and {b}'"),
-        ("'{}'.format(f(a))", None),
-        ("'{0} {0}'.format(a)", None),
-        ("'{} {}'.format(a, a.pop())", None),
-        (r"'\x7b\x7b {}'.format(a)", None),
-        ("'{0} {0}'.format(a())", None),
-        ("'{}'.format(a, b())", None),
-        ("'{0[key]}'.format(a)", None),
-        ("'{}'.format({1, 2})", None),
-        ("'{}'.format(*a)", None),
-        ("'%s' % a", None),
-        ("'%s' % (a, b)", None),
-        ("'%d' % (a,)", None),
-        (r"'\N{DASH} {}'.format(a)", None),
-        ("'{'.format(a)", None),
-        ("'{}'.format(lambda: 1)", None),
-    ],
-)
-def test_only_strings_that_stay_the_same_become_f_strings(
-    git_repo: Make, source: str, expected: str | None
-) -> None:
-    got = after(git_repo, f"x = {source}\n", "fstrings")
-    assert got == f"x = {expected or source}\n"
+@pytest.mark.parametrize("kind", TIDIED)
+def test_only_what_stays_the_same_is_tidied(git_repo: Make, kind: str) -> None:
+    """The repository's own settings do not steer it; what a package hands on stays."""
+    files = {f"a{number}.py": source for number, source in enumerate(TIDIED[kind])}
+    steer = '[tool.ruff]\nexclude = ["a0.py"]\n[tool.ruff.lint]\nignore = ["F401"]\n'
+    files |= {"p/__init__.py": "from p.a import b\n", "pyproject.toml": steer}
+    root = git_repo(files | {"ruff.toml": "= broken"})
+    diff, remarks = rewrite(Repo.open(root), kind)
+    got = {path: text.decode() for path, text in applied(root, diff).items()}
+    for path, wanted in zip(files, TIDIED[kind].values(), strict=False):
+        assert got[path] == (wanted or files[path])
+    assert got["p/__init__.py"] == files["p/__init__.py"] and remarks == []
+    assert not (root / ".ruff_cache").exists()
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("from typing import Union\nx: Union[int, str, None]\n", "x: int | str | None\n"),
-        (
-            "import typing as t\nx: dict[str, t.Union[int, str]]\n",
-            "import typing as t\nx: dict[str, int | str]\n",
-        ),
-        ("from typing import Union\nx: Union['X', int]\n", None),
-        ("from typing import Union\nx: Union[int or str, X]\n", None),
-        (
-            "from typing import Union\nx: Union[\n    dict[str, int],\n    a.B,\n]\n",
-            "x: dict[str, int] | a.B\n",
-        ),
-        ("from mine import Union\nx: Union[int, str]\n", None),
-    ],
-)
-def test_types_are_written_with_a_bar_where_that_means_the_same(
-    git_repo: Make, source: str, expected: str | None
-) -> None:
-    assert after(git_repo, source, "unions") == (expected or source)
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("def f():\n    return 1\n", 'def f():\n    """T."""\n    return 1\n'),
         ("def f(): return 1\n", 'def f():\n    """T."""\n    return 1\n'),
         ("def f():\n    'old'\n    return 1\n", 'def f():\n    """T."""\n    return 1\n'),
         (
             "class f:\r\n\t@x\r\n\tdef g(self): ...\r\n",
             'class f:\r\n\t"""T."""\r\n\t@x\r\n\tdef g(self): ...\r\n',
         ),
-        ("if 1:\n  def f():\n    # why\n    é = 1; x = 2\n", None),
+        (
+            "if 1:\n  def f():\n    # why\n    é = 1; x = 2\n",
+            'if 1:\n  def f():\n    # why\n    """T."""\n    é = 1; x = 2\n',
+        ),
     ],
 )
-def test_a_docstring_is_added_or_replaced(
-    git_repo: Make, source: str, expected: str | None
-) -> None:
-    got = after(git_repo, source, "docstring", name="f", text="T.")
-    assert got == expected if expected else '"""T."""' in got
+def test_a_docstring_is_added_or_replaced(git_repo: Make, source: str, expected: str) -> None:
+    assert after(git_repo, source, "docstring", name="f", text="T.") == expected
 
 
-@pytest.mark.parametrize("text", ['say "hi"', 'a """ b', "back\\slash", "word " * 60])
+@pytest.mark.parametrize("text", ['a """ b \\slash "hi"', "word " * 60])
 def test_any_words_can_be_a_docstring(git_repo: Make, text: str) -> None:
     source = after(git_repo, "def f():\n    pass\n", "docstring", name="f", text=text.strip())
     space: dict = {}
@@ -431,15 +379,45 @@ def test_an_edit_of_this_program_reaches_every_use(tmp_path: Path) -> None:
     assert left == []
 
 
-def test_asking_for_an_edit_loads_no_libcst_here() -> None:
-    code = "import sys, patches.codemods; sys.exit('libcst' in sys.modules)"
+def test_asking_for_an_edit_loads_no_jedi_here() -> None:
+    code = "import sys, patches.codemods; sys.exit('jedi' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent).returncode
         == 0
     )
 
 
-def test_a_name_that_a_star_import_may_hand_on_is_not_renamed(git_repo: Make) -> None:
-    root = git_repo({"a.py": "def tea(): pass\n", "b.py": "from a import *\n\ntea()\n"})
-    with pytest.raises(WorkbenchError, match=r"b\.py"):
-        rewrite(Repo.open(root), "rename", old="tea", new="coffee")
+def test_a_star_import_and_a_source_folder_are_followed(git_repo: Make) -> None:
+    files = {
+        "src/p/__init__.py": "",
+        "src/p/a.py": "def tea(): return f'{tea}'\n",
+        "b.py": "from p.a import *\n\n__all__ = ['tea']\ntea()\x0c\n\x0cx = 1\n",
+    }
+    root = git_repo(files)
+    got = applied(root, rewrite(Repo.open(root), "rename", old="tea", new="coffee")[0])
+    for path in ("src/p/a.py", "b.py"):
+        assert got[path].decode() == files[path].replace("tea", "coffee")
+
+
+def test_a_method_goes_with_its_overrides_and_not_without_them(git_repo: Make) -> None:
+    source = (
+        "class Bag:\n    def fill(self): pass\n\n\n"
+        "class Big(Bag):\n    def fill(self):\n        super().fill()\n"
+    )
+    root = git_repo({"a.py": source})
+    with pytest.raises(WorkbenchError, match="own to rename"):
+        rewrite(Repo.open(root), "rename", old="Big.fill", new="put")
+    got = applied(root, rewrite(Repo.open(root), "rename", old="Bag.fill", new="put")[0])
+    assert got["a.py"].decode() == source.replace("fill", "put")
+
+
+def test_no_code_of_the_repository_runs_and_nothing_is_written(
+    git_repo: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    evil = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    root = git_repo({"evil.py": evil, "a.py": "import evil\ndef old(x): return evil.x(x).old\n"})
+    before = sorted(root.rglob("[!.]*"))
+    assert rewrite(Repo.open(root), "rename", old="old", new="fresh")[0]
+    assert sorted(root.rglob("[!.]*")) == before
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "cache").exists()

@@ -165,9 +165,6 @@ def test_blank_lines_that_lost_their_mark_are_context() -> None:
         f"```diff\n{DIFF[:-3]}",  # an open fence
         DIFF.rstrip("\n")[:-3],
         f"```diff\n{DIFF.replace('-1,2 +1,2 ', '')}",  # no counts: nothing says that it is whole
-        f"```diff\n{DIFF}and then\n```\n",  # a line without a mark
-        DIFF.replace(" x\n", " x\nlost its blank\n"),
-        DIFF.replace("-1,2 +1,2", "-1,3 +1,3") + "lost its blank\n+more\n",
         "diff --git a/x b/y\nsimilarity index 100%\ncopy from x\ncopy to y\n",
         "diff --git a/x b/x\nindex 1..2\nBinary files a/x and b/x differ\n",
         "--- /dev/null\n+++ b/new.py",
@@ -184,9 +181,10 @@ def test_what_may_be_lost_is_told(reply: str) -> None:
     assert [edit for edit in edits(reply) if edit.trouble]
 
 
-def test_hunks_without_a_header_have_no_name_and_are_not_dropped() -> None:
+def test_a_hunk_without_a_header_belongs_to_the_file_before_or_has_no_name() -> None:
     second = "@@ -9 +9 @@\n-p\n+q\n"
-    assert edits(f"{DIFF}\nAnd then:\n\n{second}")[1].new is None
+    assert edits(f"{DIFF}\nAnd then:\n\n{second}")[1].new == "b/f.py"
+    assert edits(second)[0].new is None
 
 
 @pytest.mark.parametrize(
@@ -201,14 +199,13 @@ def test_hunks_without_a_header_have_no_name_and_are_not_dropped() -> None:
         ("diff --git a/e b/e\nnew file mode 100644\nindex 0..e6\n", None, "b/e"),
         ("diff --git a/e b/e\ndeleted file mode 100644\nindex e6..0\n", "a/e", None),
         ("diff --git a/p q b/p q\nold mode 100644\nnew mode 100755\n", "a/p q", "b/p q"),
-        ('diff --git "a/\\"" "b/\\""\nold mode 1\nnew mode 100755\n', None, None),
         ("diff --git a/x b/y\nrename from x\nrename to y\n", "a/x", "b/y"),
         ("diff --git x b/y z\nrename from b/x\nrename to y z\n", "a/b/x", "b/y z"),
     ],
 )
 def test_names_are_read_as_git_writes_them(header: str, old: str | None, new: str | None) -> None:
     (edit,) = edits(header)
-    assert (edit.old, edit.new, edit.trouble) == (old, new, False)
+    assert (edit.old, edit.new, edit.trouble) == (old, new, "")
 
 
 def test_missing_newlines_are_noted_for_their_side() -> None:

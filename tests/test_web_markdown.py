@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from web.markdown import Growing, Markdown, code_html
+from web.markdown import Markdown, code_html
 
 KNOWN = {"web/app.py", "README.md", "a b.md"}
 MARKDOWN = Markdown(lambda: KNOWN)
@@ -74,49 +74,3 @@ def test_highlighted_code_keeps_its_exact_text(code: str) -> None:
     """# A11: tabs, blank lines, the last newline, `&<>`."""
     for language in ("python", "diff", "html", "no such language"):
         assert text_of(code_html(code, language)) == code
-
-
-BLOCKS = [
-    "# h\n",
-    "para\n",
-    "  \n",
-    "\n",
-    "- a\n",
-    "  - b\n",
-    "1. x\n",
-    "> q\n",
-    "```py\n",
-    "```\n",
-]
-BLOCKS += [
-    "~~~\n",
-    "    code\n",
-    "| a | b |\n|---|---|\n",
-    "| 1 | 2 |\n",
-    "---\n",
-    "*e*",
-    "text\r\n",
-]
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(BLOCKS), max_size=12), st.integers(1, 7))
-def test_a_growing_reply_ends_as_the_whole_reply(blocks: list[str], step: int) -> None:
-    """# A1: finished blocks that were sent once are what a reload shows."""
-    source = "".join(blocks)
-    growing, sent = Growing(MARKDOWN), ""
-    for start in range(0, len(source), step):
-        growing.add(source[start : start + step])
-        fresh, tail = growing.render()
-        sent += fresh
-    shown = sent + (tail if source else "")
-    assert text_of(shown).split() == text_of(MARKDOWN.html(source)).split()
-
-
-def test_finished_blocks_are_not_rendered_again() -> None:
-    growing = Growing(MARKDOWN)
-    growing.add("one\n\ntwo\n\nthree")
-    fresh, tail = growing.render()
-    assert (fresh, tail) == ("<p>one</p>\n<p>two</p>\n", "<p>three</p>\n")
-    growing.add(" and more")
-    assert growing.render() == ("", "<p>three and more</p>\n")

@@ -81,7 +81,6 @@ def test_another_repository_is_served_just_as_well(
         (["ask", "hi", "--model", "no-such-model"], "11434|127.0.0.1:9"),
         (["rag", "rebuild"], "not built yet"),
         (["upgrades", "--json"], "not built yet"),
-        (["serve", "--host", "0.0.0.0"], "this machine alone"),
     ],
 )
 def test_bad_input_gets_a_sentence_and_a_hint(
@@ -97,7 +96,13 @@ def test_bad_input_gets_a_sentence_and_a_hint(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["pack", "--budget", "0"], ["nonsense"], ["serve", "--port", "x"]]
+    "arguments",
+    [
+        ["pack", "--budget", "0"],
+        ["nonsense"],
+        ["serve", "--port", "x"],
+        ["serve", "--host", "0.0.0.0"],
+    ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str], home: Path) -> None:
     done = command(ROOT, *arguments, home=home)

@@ -1,7 +1,7 @@
-"""What the browser loads: our own script and style, and the pinned libraries.
+"""What a page's head holds: settings, our own script and style, and the pinned libraries.
 
-Knows nothing of pages. Invariant: when the libraries are installed, no tag names another host;
-when they are not, the same versions come from FastHTML's usual CDN, held to their integrity.
+Invariant: where npm has installed the libraries, no tag names another host; else the same versions
+come from FastHTML's usual CDN, held to their integrity.
 """
 
 import hashlib
@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fasthtml import components as c
-from fasthtml.core import FT
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
+from fasthtml.core import FT, charset, viewport
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC, VENDOR = Path(__file__).with_name("static"), ROOT / "node_modules"
-OWN = ("app.css", "app.js")
 CDN = "https://cdn.jsdelivr.net"
-# of package.json's assets, those that the page needs now
-LIBRARIES = {
+OWN = ("/code.css", "/static/app.css", "/static/app.js")
+LIBRARIES = {  # the page needs these now, of package.json's assets
     "@picocss/pico": "/css/pico.min.css",
     "htmx.org": "/dist/htmx.min.js",
     "htmx-ext-ws": "/dist/ws.min.js",
 }
+HTMX = '{"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false}'
+HEAD = (
+    charset,
+    viewport,
+    c.Meta(name="color-scheme", content="light dark"),
+    c.Meta(name="htmx-config", content=HTMX),
+    c.Link(rel="icon", href="/static/favicon.svg"),
+)
 
 
 class Assets(NamedTuple):
@@ -34,27 +39,17 @@ class Assets(NamedTuple):
 
 def read() -> Assets:
     package = json.loads((ROOT / "package.json").read_text())
-    local = all((VENDOR / (name + path)).is_file() for name, path in LIBRARIES.items())
-    version = hashlib.sha256(b"".join((STATIC / name).read_bytes() for name in OWN)).hexdigest()
-    tags = []
+    cdn = "" if all((VENDOR / (k + path)).is_file() for k, path in LIBRARIES.items()) else CDN
+    tags = list(HEAD)
     for name, path in LIBRARIES.items():
-        if local:
-            tags.append(_tag(f"/vendor/{name}{path}"))
-        else:
-            address = f"{CDN}/npm/{name}@{package['dependencies'][name]}{path}"
-            integrity = package["assets"][name + path]
-            tags.append(_tag(address, integrity=integrity, crossorigin="anonymous"))
-    tags += [_tag("/code.css"), *(_tag(f"/static/{name}?v={version[:12]}") for name in OWN)]
-    tags.append(c.Link(rel="icon", href="/static/favicon.svg"))
-    return Assets(tags, "" if local else CDN, version[:12])
-
-
-def mounts() -> list[Mount]:
-    folders = {"/static": STATIC, "/vendor": VENDOR}
-    return [Mount(at, StaticFiles(directory=f, check_dir=False)) for at, f in folders.items()]
+        whole = {"integrity": package["assets"][name + path], "crossorigin": "anonymous"}
+        remote = f"{CDN}/npm/{name}@{package['dependencies'][name]}{path}"
+        tags.append(_tag(remote, **whole) if cdn else _tag(f"/vendor/{name}{path}"))
+    own = b"".join((STATIC / name).read_bytes() for name in ("app.css", "app.js"))
+    return Assets([*tags, *map(_tag, OWN)], cdn, hashlib.sha256(own).hexdigest())
 
 
 def _tag(address: str, **more: str) -> FT:
-    if ".css" in address:
-        return c.Link(rel="stylesheet", href=address, **more)
-    return c.Script(src=address, defer=True, **more)
+    is_style = address.endswith(".css")
+    link = c.Link(rel="stylesheet", href=address, **more)
+    return link if is_style else c.Script(src=address, defer=True, **more)

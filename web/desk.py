@@ -8,42 +8,62 @@ import asyncio
 import json
 import time
 import uuid
+from contextlib import aclosing
+from dataclasses import replace
+from functools import lru_cache
+from sqlite3 import Row
 
 from starlette.requests import Request
 
+import patches
 from chat import Chat
-from patches import Branch
-from shapes import Pack, Provenance, WorkbenchError
+from shapes import Note, Pack, Provenance, WorkbenchError, frozen
 from web import assets
 from web.body import Control
+from web.hunks import join, shown, split
 from web.markdown import Markdown
 
-REPAIR = "Your last edit could not be used. Please send it again whole, as a diff. This is why:"
+AGAIN = {"retry": "Ask for another try", "check": "Check again", "dismiss": "Reject"}
+BUTTONS = {  # by a proposal's status; the first one of a card stands out
+    "open": {"apply": "Apply", "tests": "Run tests", "retry": AGAIN["retry"], "dismiss": "Reject"},
+    "refused": AGAIN,
+    "failed": AGAIN,
+    "applied": {"undo": "Undo", "keep": "Keep"},
+    "undone": {"redo": "Redo"},
+}
+ALWAYS = ("side_by_side", "automatic", "stop")
+
+
+@frozen
+class Click:
+    """What a card sends: about its parts `first` to `last`, where it is about some."""
+
+    number: int
+    what: str
+    sha: str = ""
+    why: str = ""
+    first: int = 0
+    last: int = 0
+    text: str = ""
 
 
 class Desk:
-    def __init__(self, chat: Chat, branch: Branch, control: Control, app_name: str) -> None:
+    def __init__(self, chat: Chat, branch: patches.Branch, control: Control, app_name: str) -> None:
         self.chat, self.branch, self.control = chat, branch, control
-        self.repo, self.discussions = chat.repo, chat.discussions
-        self.settings = chat.discussions.state
+        self.repo, self.discussions, self.settings = chat.repo, chat.discussions, chat.settings
         self.own = self.repo.root == assets.ROOT  # this program is its own target
         self.title = app_name if self.own else f"{app_name} · {self.repo.name}"
         self.assets = assets.read()
-        self.markdown = Markdown(self._paths)
+        paths = lru_cache(1)(lambda second: frozenset(self.repo.files()))
+        self.markdown = Markdown(lambda: paths(int(time.monotonic())))  # git is slow
         self.body_id = uuid.uuid4().hex[:12]
         self.moving = asyncio.Lock()
+        self.tests: dict[int, asyncio.Task[None]] = {}  # by the proposal that they try
         self.errand: asyncio.Task[None] | None = None
-        self._known: tuple[float, frozenset[str]] = 0.0, frozenset()
 
     @classmethod
     def __from_request__(cls, req: Request) -> "Desk":
         return req.app.state.desk
-
-    def _paths(self) -> frozenset[str]:
-        """Tracked paths, asked of git once a second at most."""
-        if time.monotonic() - self._known[0] > 1:
-            self._known = time.monotonic(), frozenset(self.repo.files())
-        return self._known[1]
 
     def current(self) -> int:
         """The discussion that is open: the last one that was chosen, else the newest."""
@@ -62,20 +82,72 @@ class Desk:
         row = self.discussions.proposal(proposal)
         self.chat.publish(row["discussion"], "message", row["message"])
 
-    async def act(self, proposal: int, what: str, sha: str) -> None:
+    async def act(self, click: Click) -> None:
+        """Do what a card says. It ends the card's tests."""
+        proposal, what = click.number, click.what
         row = self.discussions.proposal(proposal)
-        if what == "apply":
-            await self.apply(proposal, sha)
-        elif what == "check":
-            await self.chat.judge(proposal)
+        acts = BUTTONS.get(row["status"], {})
+        about_parts = what in ("leave", "take", "edit")
+        if what not in (*acts, *ALWAYS) and not (about_parts and "dismiss" in acts):
+            raise WorkbenchError(f"This edit is {row['status']} now.", "Read the card again.")
+        if task := self.tests.pop(proposal, None):
+            task.cancel()
+        try:
+            match what:
+                case "apply":
+                    await self.apply(proposal, click.sha)
+                case "tests":
+                    self.tests[proposal] = asyncio.create_task(self.try_out(row))
+                case "leave" | "take" | "edit":
+                    await self.choose(row, click)
+                case "check":
+                    await self.chat.judge(proposal)
+                case "dismiss":
+                    self.settings.amend("proposal", proposal, status="dismissed", error=click.why)
+                    if click.why:
+                        self.chat.tell(row["discussion"], f"This edit was rejected: {click.why}")
+                case "retry":
+                    self.chat.retry(proposal, click.why)
+                case "side_by_side" | "automatic":
+                    self.settings[what] = not self.settings.get(what)
+                case "undo" | "redo" | "keep":
+                    await self.step(what)
+        finally:
             self.mark(proposal)
-        elif what == "dismiss":
-            self.mark(proposal, status="dismissed")
-        elif what == "repair":
-            reason = row["error"] or self.discussions.verdict(row).reason
-            self.chat.say(row["discussion"], f"{REPAIR}\n\n{reason}")
-        else:
-            await self.step(what)
+
+    async def choose(self, row: Row, click: Click) -> None:
+        """Leave parts of a diff out, take them in again, or edit one; then check what is left."""
+        parts = []
+        for at, part in enumerate(shown(row, self.discussions.verdict(row))):
+            if not click.first <= at <= click.last:
+                parts.append(part)
+            elif click.what == "edit":
+                text = part.head + click.text.rstrip("\n") + "\n"
+                parts += split(text, part.taken)
+            else:
+                parts.append(part._replace(taken=click.what == "take"))
+        edit = join(part for part in parts if part.taken) if parts else click.text
+        if not edit.strip():
+            raise WorkbenchError("Nothing of this edit would be left.", "Reject it instead.")
+        left_out = join(part for part in parts if not part.taken)
+        self.settings.amend("proposal", row["id"], edit=edit, left_out=left_out, error="")
+        await self.chat.judge(row["id"])
+
+    async def try_out(self, row: Row) -> None:
+        """Run the tests on an edit; what they say joins what the check found."""
+        proposal, lines = row["id"], []
+        verdict = await self.chat.judge(proposal)
+        async with aclosing(patches.run_tests(self.branch, verdict)) as told:
+            async for line in told:
+                if isinstance(line, Note):
+                    verdict = replace(verdict, notes=[*verdict.notes, line])
+                    self.discussions.judge(proposal, verdict)
+                else:
+                    lines = [*lines[-5:], line]
+                    words = "\n".join(lines)
+                    self.chat.publish(row["discussion"], "phase", row["message"], words)
+        del self.tests[proposal]
+        self.mark(proposal)
 
     async def apply(self, proposal: int, sha: str) -> None:
         """Check the edit again, apply it, and have the supervisor wake the new body."""
@@ -83,33 +155,29 @@ class Desk:
             verdict = await self.chat.judge(proposal)
             row = self.discussions.proposal(proposal)
             if not verdict.ok or row["sha"] != sha:
-                self.mark(proposal)
                 raise WorkbenchError(
                     "The files have changed since this diff was shown, and nothing was applied.",
                     "Read the card again: it shows what would be applied now.",
                 )
             rows = self.discussions.messages(row["discussion"])
-            before = (r for r in rows if r["role"] == "user" and r["id"] < row["message"])
-            asked = [r["content"] for r in before]
+            asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
             digest = json.loads(row["facts"]).get("digest") or ""
             who = Provenance(row["model"], digest, str(row["discussion"]))
             done = await asyncio.to_thread(self.branch.apply, verdict, asked[-1], who)
-            status = "waking" if self.own else "applied"
-            self.mark(proposal, status=status, branch=done.branch, commit_sha=done.commit, error="")
+            values = {"branch": done.branch, "commit_sha": done.commit, "error": ""}
+            values["status"] = "waking" if self.own else "applied"
+            self.settings.amend("proposal", proposal, **values)
         self.control.look()
 
     async def step(self, what: str) -> None:
         """Undo, redo or keep the newest change; the cards follow what git says."""
-        moves = {"undo": self.branch.undo, "redo": self.branch.redo, "keep": self.branch.keep}
-        if what not in moves:
-            raise WorkbenchError(f"{what!r} is not a move.", "It is undo, redo or keep.")
         async with self.moving:
             before = self.repo.head()
-            await asyncio.to_thread(moves[what])
-        for row in self.discussions.proposals(commit_sha=before):
-            self.mark(row["id"], **({"status": "undone"} if what == "undo" else {}))
-        for row in self.discussions.proposals(commit_sha=self.repo.head()):
-            self.mark(row["id"], **({"status": "applied"} if what == "redo" else {}))
+            await asyncio.to_thread(getattr(self.branch, what))
+        states = {before: "undone" if what == "undo" else "applied", self.repo.head(): "applied"}
+        for commit, status in states.items():
+            for row in self.discussions.proposals(commit_sha=commit):
+                self.mark(row["id"], status=status)
         self.control.look()
 
     def heard(self, news: dict) -> None:

@@ -1,36 +1,35 @@
-"""The shell around every view: navigation bar, main area, chat pane.
+"""The shell around every view, and what moves in it: fragments for htmx over one WebSocket.
 
-What is slow to find out (models, the window meter) is fetched after the page has opened.
+What is slow to find out (models, the window meter) is fetched after the page has opened. Invariant:
+what the socket has sent is what a reload would show.
 """
 
-from fasthtml import components as c
-from fasthtml.core import FT
-from starlette.requests import Request
+import asyncio
+import time
+from sqlite3 import Row
 
-from web.chat_pane import ChatPane
+from fasthtml import components as c
+from fasthtml.core import FT, to_xml
+from starlette.requests import Request
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from shapes import WorkbenchError
+from web.chat_pane import Bubble, ChatPane, DiscussionTitle
 from web.desk import Desk
 
 LINKS = {"/source": "Source", "/context": "Context"}
-HTMX = '{"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false}'
-HEAD = (
-    c.Meta(charset="utf-8"),
-    c.Meta(name="viewport", content="width=device-width, initial-scale=1"),
-    c.Meta(name="color-scheme", content="light dark"),
-    c.Meta(name="htmx-config", content=HTMX),
-)
+TICK_S = 0.04
+SWAP = {"hx_swap_oob": "true"}
 
 
 def Shell(view: tuple, req: Request) -> FT:
     """FastHTML's body_wrap: what a handler returns, set into the page."""
     desk = Desk.__from_request__(req)
     discussion = desk.current()
+    links = (c.A(text, href=href) for href, text in LINKS.items())
     cdn = "npm is missing: htmx and Pico come from a CDN." if desk.assets.cdn else ""
     bar = c.Header(
-        c.Nav(
-            c.A(desk.title, href="/"),
-            *(c.A(text, href=href) for href, text in LINKS.items()),
-            aria_label="Pages",
-        ),
+        c.Nav(c.A(desk.title, href="/"), *links, aria_label="Pages"),
         c.Div(id="models", hx_get="/models", hx_trigger="load, every 20s"),
         Meter(),
         c.P(cdn, id="notice", role="status"),
@@ -46,7 +45,7 @@ def Shell(view: tuple, req: Request) -> FT:
         cls="panes",
     )
     return c.Div(
-        c.Div(bar, panes, id="page", **_marks(desk)),
+        c.Div(bar, panes, id="page", data_body=desk.body_id, data_js=desk.assets.version),
         Version(desk),
         hx_ext="ws",
         ws_connect=f"/ws?discussion={discussion}",
@@ -59,8 +58,112 @@ def Meter(**swap: str) -> FT:
 
 def Version(desk: Desk, **swap: str) -> FT:
     """Which body is live; a page that another one made renews itself."""
-    return c.Span(id="version", hidden=True, **_marks(desk), **swap)
+    marks = {"data_body": desk.body_id, "data_js": desk.assets.version}
+    return c.Span(id="version", hidden=True, **marks, **swap)
 
 
-def _marks(desk: Desk) -> dict[str, str]:
-    return {"data_body": desk.body_id, "data_js": desk.assets.version}
+class Hub:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.pages: dict[asyncio.Queue[str], int] = {}  # with the discussion that each shows
+        self.shown: set[int] = set()  # messages that the pages have
+        self.growing: dict[int, str] = {}  # newer than what is stored
+
+    def publish(self, discussion: int, kind: str, number: int, text: str = "") -> None:
+        """What the chat tells: a `piece` of a message, its `phase`, or a changed `message`."""
+        if kind == "message":
+            self._show(discussion, number)
+        elif kind == "phase":
+            self._send(discussion, c.Span(text, id=f"m{number}-phase", **SWAP))
+        else:
+            known = self.growing.get(number, "")
+            self.growing[number] = known + text
+            if not known:
+                self._paint(discussion, number)
+
+    def _send(self, discussion: int, *parts: FT) -> None:
+        html = to_xml(parts, indent=False)
+        for queue, shown in self.pages.items():
+            if shown == discussion:
+                queue.put_nowait(html)
+
+    def _bubble(self, row: Row, **swap: str) -> FT:
+        text = self.growing.get(row["id"], row["content"])
+        return Bubble(self.desk, {**row, "content": text}, **swap)
+
+    def _show(self, discussion: int, number: int) -> None:
+        row = self.desk.discussions.message(number)
+        parts = []
+        if row["role"] == "user":
+            title = self.desk.discussions.get(discussion)["title"]
+            parts.append(DiscussionTitle(title, **SWAP))
+        elif row["status"] != "streaming":
+            self.growing.pop(number, None)
+            parts.append(Meter(**SWAP))
+        if number in self.shown:
+            bubble = self._bubble(row, **SWAP)
+        else:
+            bubble = c.Div(self._bubble(row), hx_swap_oob="beforeend:#messages")
+        self.shown.add(number)
+        self._send(discussion, bubble, *parts)
+
+    def _paint(self, discussion: int, number: int, painted: int = 0) -> None:
+        """Send what has grown, whole, in pauses that are a multiple of the work."""
+        if text := self.growing.get(number):
+            begun = time.monotonic()
+            if len(text) > painted:
+                html = c.NotStr(self.desk.markdown.html(text))
+                self._send(discussion, c.Div(html, id=f"m{number}-body", hx_swap_oob="innerHTML"))
+            pause_s = max(TICK_S, 8 * (time.monotonic() - begun))
+            loop = asyncio.get_running_loop()
+            loop.call_later(pause_s, self._paint, discussion, number, len(text))
+
+    async def socket(self, socket: WebSocket) -> None:
+        """`/ws?discussion=N`: a page, or a script with the token, sends `{"text": …, "key": …}` or
+        `{"stop": true}`; it receives HTML fragments."""
+        desk = self.desk
+        await socket.accept()
+        try:
+            discussion = desk.discussions.get(int(socket.query_params["discussion"]))["id"]
+        except (KeyError, ValueError, WorkbenchError):
+            return await socket.close(1008, "no such discussion")
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.pages[queue] = discussion
+        rows = desk.discussions.messages(discussion)
+        self.shown.update(row["id"] for row in rows)
+        everything = c.Div(*map(self._bubble, rows), id="messages", hx_swap_oob="innerHTML")
+        queue.put_nowait(to_xml((everything, Version(desk, **SWAP)), indent=False))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(socket, discussion))
+                tasks.create_task(self._write(socket, queue))
+                await desk.control.draining.wait()
+                # finish what is being said, then send the page to the new body
+                while desk.chat.busy(discussion) or queue.qsize():
+                    await asyncio.sleep(TICK_S)
+                await socket.close(1012)
+                raise WebSocketDisconnect
+        except* (WebSocketDisconnect, RuntimeError):  # one of the two has left
+            pass
+        finally:
+            del self.pages[queue]
+
+    async def _read(self, socket: WebSocket, discussion: int) -> None:
+        chat = self.desk.chat
+        while True:
+            try:
+                said = await socket.receive_json()
+            except (ValueError, KeyError, RecursionError):  # not JSON, or not text
+                continue
+            match said:
+                case {"stop": _}:
+                    chat.stop(discussion)
+                case {"text": str(text), **more} if text.strip():
+                    # while this body leaves, the page says it again to the new one
+                    if not self.desk.control.draining.is_set():
+                        key = more.get("key")
+                        chat.say(discussion, text.strip(), str(key) if key else None)
+
+    async def _write(self, socket: WebSocket, queue: asyncio.Queue[str]) -> None:
+        while True:
+            await socket.send_text(await queue.get())

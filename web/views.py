@@ -1,7 +1,7 @@
 """The routes: views of the main area, parts of the bar, buttons.
 
 Each handler is a few lines; how things are done is the desk's. Invariant: a route that changes
-anything answers POST only.
+a file answers POST only.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from chat import Choice
 from shapes import WorkbenchError, plural
 from web.assets import ROOT
-from web.desk import Desk
+from web.desk import Click, Desk
 from web.markdown import code_css, code_html, source_url
 from web.page import Meter, Shell
 
@@ -25,13 +25,13 @@ EXAMPLES = ("Which file restarts the server?", "What changed lately?", "Remove u
 routes = APIRouter(body_wrap=Shell)
 
 
-@routes("/", methods=["GET"])
+@routes("/")
 def home(desk: Desk) -> tuple:
     repo = desk.repo
     mine = "This is the source of the program you are using." if desk.own else ""
     files, branch = plural(len(repo.files()), "file"), repo.branch() or "none (detached)"
-    commits = [(c.Code(each.sha[:8]), each.subject, each.date[:10]) for each in repo.log(8)]
-    examples = (c.Button(text, type="button", cls="example quiet") for text in EXAMPLES)
+    commits = ((c.Code(each.sha[:8]), each.subject, each.date[:10]) for each in repo.log(8))
+    examples = (c.Button(text, cls="example") for text in EXAMPLES)
     return (
         c.Title(desk.title),
         c.H1(desk.title),
@@ -42,28 +42,23 @@ def home(desk: Desk) -> tuple:
         ),
         c.Div(*examples, cls="row"),
         c.H2("Newest commits"),
-        Table(commits),
+        c.Table(*(c.Tr(*map(c.Td, commit)) for commit in commits)),
     )
 
 
-def Table(rows: list[tuple], *head: str) -> FT:
-    cells = (c.Tr(*map(c.Td, row)) for row in rows)
-    return c.Table(c.Thead(c.Tr(*map(c.Th, head))), c.Tbody(*cells))
-
-
-@routes("/discussion/{number}", methods=["GET"])
+@routes("/discussion/{number}")
 def discussion(desk: Desk, number: int) -> tuple:
     desk.settings["discussion"] = desk.discussions.get(number)["id"]
     return home(desk)
 
 
-@routes("/source", methods=["GET"])
+@routes("/source")
 def source_list(desk: Desk) -> tuple:
     links = [c.Li(c.A(path, href=source_url(path))) for path in desk.repo.files()]
     return c.Title("Source"), c.H1("Source"), c.Ul(*links, cls="files")
 
 
-@routes("/source/{path:path}", methods=["GET"])
+@routes("/source/{path:path}")
 def source(desk: Desk, path: str, line: int = 0) -> tuple:
     file = desk.repo.text(path) if path in desk.repo.files() else None
     if file is None:
@@ -73,29 +68,29 @@ def source(desk: Desk, path: str, line: int = 0) -> tuple:
         )
     # the formatter closes its spans at each line's end, so lines can be taken apart
     lines = code_html(file.text, filename=path).removesuffix("\n").split("\n")
-    rows = [
+    rows = (
         c.Li(c.NotStr(html or " "), id=f"L{n}", cls="here" if n == line else "")
         for n, html in enumerate(lines, 1)
-    ]
+    )
     return c.Title(path), c.H1(path), c.Ol(*rows, cls="source")
 
 
-@routes("/code.css", methods=["GET"])
+@routes("/code.css")
 def code_style() -> Response:
     return Response(code_css(), media_type="text/css")
 
 
-@routes("/context", methods=["GET"])
+@routes("/context")
 async def context(desk: Desk) -> tuple:
     """Exactly what the model is told."""
     return c.Title("Context"), c.H1("Context"), c.Pre((await desk.packed())[0].text)
 
 
-@routes("/models", methods=["GET"])
+@routes("/models")
 async def models(desk: Desk) -> tuple:
     menu, window = await desk.chat.choice.menu(), desk.chat.choice.window()
-    names = [c.Option(name, selected=name == menu.chosen) for name in menu.names]
-    sizes = [c.Option(f"{w // 1024}K", value=w, selected=w == window) for w in Choice.WINDOWS]
+    names = (c.Option(name, selected=name == menu.chosen) for name in menu.names)
+    sizes = (c.Option(f"{w // 1024}K", value=w, selected=w == window) for w in Choice.WINDOWS)
     send = {"hx_post": "/choice", "hx_swap": "none"}
     return (
         c.Select(*names, name="model", aria_label="Model", **send),
@@ -113,7 +108,7 @@ def choice(desk: Desk, model: str = "", window: int = 0) -> FT:
     return Meter(hx_swap_oob="true")
 
 
-@routes("/meter", methods=["GET"])
+@routes("/meter")
 async def meter(desk: Desk) -> FT:
     pack, window = await desk.packed()
     used = pack.total_tokens
@@ -127,13 +122,19 @@ def new_discussion(desk: Desk) -> HtmxResponseHeaders:
     return HtmxResponseHeaders(redirect=f"/discussion/{desk.discussions.start()}")
 
 
+@routes("/proposal/{number}/diff")
+def diff(desk: Desk, number: int) -> Response:
+    verdict = desk.discussions.verdict(desk.discussions.proposal(number))
+    return Response(verdict.diff.encode("utf-8", "surrogateescape"), media_type="text/plain")
+
+
 @routes("/proposal/{number}/{what}", methods=["POST"])
-async def act(desk: Desk, number: int, what: str, sha: str = "") -> Response:
-    await desk.act(number, what, sha)
+async def act(desk: Desk, click: Click) -> Response:
+    await desk.act(click)
     return Response(status_code=204)
 
 
-@routes("/healthz", methods=["GET"])
+@routes("/healthz")
 async def healthz(desk: Desk, request: Request) -> Response:
     """Whether this body can serve: every module of ours imports, and the first page renders."""
     for module in pkgutil.walk_packages([str(ROOT)]):

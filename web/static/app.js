@@ -8,6 +8,7 @@
   let pending = false; // sent, or to be sent once the socket is open; not yet confirmed
   let key = crypto.randomUUID();
   let renewing = null;
+  let focused = "";
   let follow = true; // the newest words, as long as the end is in sight
 
   htmx.config.wsReconnectDelay = (tries) => Math.min(50 * 2 ** tries, 2000);
@@ -17,6 +18,7 @@
     sessionStorage.setItem("draft", text);
   };
 
+  const toEnd = () => $("messages").scrollTo(0, $("messages").scrollHeight);
   const atEnd = () => {
     const box = $("messages");
     return box.scrollHeight - box.scrollTop - box.clientHeight < 120;
@@ -35,20 +37,21 @@
     await renew(tries - 1);
   };
 
+  const online = (is) => {
+    connected = is;
+    document.body.classList.toggle("offline", !is);
+  };
+
   on("DOMContentLoaded", () => {
-    type(sessionStorage.getItem("draft") || "");
-    $("messages").scrollTo(0, $("messages").scrollHeight);
+    type($("draft").value || sessionStorage.getItem("draft") || "");
+    toEnd();
     document.querySelector(".source .here")?.scrollIntoView({ block: "center" });
   });
   on("htmx:wsOpen", () => {
-    connected = true;
-    document.body.classList.remove("offline");
+    online(true);
     if (pending) $("ask").requestSubmit();
   });
-  on("htmx:wsClose", () => {
-    connected = false;
-    document.body.classList.add("offline");
-  });
+  on("htmx:wsClose", () => online(false));
   on("htmx:wsConfigSend", (event) => {
     if (event.target.id !== "ask") return;
     const text = $("draft").value;
@@ -57,8 +60,12 @@
     // without a connection it is sent by itself when the socket is open again
     if (!pending || !connected) event.preventDefault();
   });
-  on("htmx:wsBeforeMessage", () => (follow ||= atEnd()));
+  on("htmx:wsBeforeMessage", () => {
+    follow ||= atEnd();
+    focused = document.activeElement.id;
+  });
   on("htmx:wsAfterMessage", () => {
+    if (document.activeElement === document.body) $(focused)?.focus(); // what was there is new
     // the server shows a message with the key it was sent with: only then is the box cleared
     if (pending && document.querySelector(`[data-key="${key}"]`)) {
       pending = false;
@@ -66,7 +73,7 @@
       type("");
     }
     renewing ??= renew().finally(() => (renewing = null));
-    if (follow) $("messages").scrollTo(0, $("messages").scrollHeight);
+    if (follow) toEnd();
     follow = atEnd();
   });
 
@@ -79,7 +86,9 @@
   });
   on("click", async ({ target }) => {
     if (target.matches(".copy")) {
-      await navigator.clipboard.writeText(target.parentElement.querySelector("code").textContent);
+      const { from } = target.dataset; // a page to copy, else the code beside the button
+      const text = from ? await (await fetch(from)).text() : target.nextElementSibling.textContent;
+      await navigator.clipboard.writeText(text);
       target.textContent = "Copied";
       setTimeout(() => (target.textContent = "Copy"), 1500);
     } else if (target.matches(".example")) {
@@ -92,7 +101,9 @@
   const complain = ({ detail }) => {
     $("notice").textContent = detail.xhr?.responseText || "The program did not answer.";
   };
-  on("htmx:afterOnLoad", () => ($("notice").textContent = ""));
+  on("htmx:beforeRequest", ({ detail }) => {
+    if (detail.requestConfig.verb === "post") $("notice").textContent = "";
+  });
   on("htmx:responseError", complain);
   on("htmx:sendError", complain);
 })();

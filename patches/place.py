@@ -1,0 +1,418 @@
+"""Finds where the hunks of one file belong, by evidence and never by likeness.
+
+Invariants: exact text first, then named relaxations, each told; a line that is removed is in the
+file; every hunk has one place by the text that results, or all is refused; the file's own text
+stays wherever no edit touches it.
+"""
+
+import builtins
+import difflib
+import itertools
+import keyword
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from patches.read import Hunk, smallest
+from shapes import WorkbenchError, plural
+
+Items = list[tuple[str, str]]  # (mark, line)
+Run = tuple[
+    int, int, tuple[str, ...]
+]  # first line, the line after the last, what stands there then
+Way = tuple[tuple[str, int | None], ...]  # for every item its mark, and its line of the file
+Margin = Callable[[str], str]
+
+TIERS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("", str),
+    ("white space at line ends differs", str.rstrip),
+    ("white space differs", lambda line: "".join(line.split())),
+)
+BUDGET = 4  # repairs in one hunk
+MAX_STEPS = 50_000
+MAX_SHOWN = 160  # characters of a line
+NEAR = 4  # lines from the end of a file: diffs have three lines of context
+COMMENT = re.compile(r"\s*(#|//|/\*|\*|<!--|--\s|;)")
+STANDS_FOR = r"(existing|unchanged|the rest|rest of|remaining|omitted|same as|as before)\b"
+ELISION = re.compile(  # a line that stands for lines of the file
+    rf"\s*(#|//|/\*|<!--|--|;)?\W*(\.\.\.|…)\W*($|[\w ]*{STANDS_FOR})"
+    rf"|\s*(#|//|/\*|<!--|--|;)(.*(\.\.\.|…)\W*$|\W*[\w ]{{0,9}}\b{STANDS_FOR})",
+    re.I,
+)
+WORD = re.compile(r"\w+")
+COMMON_WORDS = {*keyword.kwlist, *dir(builtins), "self", "cls"}
+SEND_AGAIN = "Send the hunk again, with three unchanged lines of the file around it."
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One way to place a hunk: the lines of the file that it covers, and what it changes."""
+
+    start: int
+    end: int
+    runs: tuple[Run, ...]
+    relaxed: tuple[str, ...]
+
+
+class Text:
+    """The lines of a file, and where each stands."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.keys = [[key(line) for line in lines] for _, key in TIERS]
+        self.where: list[dict[str, list[int]]] = [defaultdict(list) for _ in TIERS]
+        for index, keys in zip(self.where, self.keys):
+            for number, each in enumerate(keys):
+                index[each].append(number)
+
+    @cached_property
+    def words(self) -> Counter[str]:
+        return Counter(word for line in self.lines for word in WORD.findall(line))
+
+
+def changed(lines: list[str], runs: tuple[Run, ...] | list[Run]) -> list[str]:
+    """The lines after the runs, which are in order."""
+    made = list(lines)
+    for start, end, new in reversed(runs):
+        made[start:end] = new
+    return made
+
+
+def place(lines: list[str], hunks: list[Hunk], in_order: bool) -> tuple[list[Run], str]:
+    """The changed runs of a file's lines, and in words why each hunk went where it did.
+
+    `in_order` says that the order of the hunks is evidence. WorkbenchError says what does not fit.
+    """
+    text, told, starts = Text(lines), [], [hunk.start for hunk in hunks]
+    in_order = in_order or (None not in starts and starts == sorted(set(starts)))
+    found: list[list[Placed]] = []
+    for number, hunk in enumerate(hunks, 1):
+        try:
+            found.append(_places(text, hunk))
+        except WorkbenchError as error:
+            raise WorkbenchError(f"hunk {number} {error.message}", error.hint) from None
+    for i, (hunk, ways) in enumerate(zip(hunks, found)):
+        low = max((way.end for each in found[:i] for way in each[:1]), default=0)
+        high = min((each[0].start for each in found[i + 1 :] if len(each) == 1), default=len(lines))
+        ties = (  # which only decide between equal places
+            ways,
+            [way for way in ways if not way.relaxed and way.start + 1 == hunk.start],
+            [way for way in ways if hunk.heading and hunk.heading in _headings(text, way.start)],
+            [way for way in ways if in_order and low <= way.start and way.end <= high],
+        )
+        found[i] = next((tie for tie in ties if len(tie) == 1), [])
+        if not found[i]:
+            places = ", ".join(str(way.start + 1) for way in ways[:9])
+            why = f"hunk {i + 1} fits equally well at lines {places}."
+            raise WorkbenchError(why, "Send it again with more unchanged lines around.")
+        off = found[i][0].start + 1 - (hunk.start or found[i][0].start + 1)
+        lower = f"{plural(abs(off), 'line')} {'lower' if off > 0 else 'higher'} than it said"
+        said = f"line {found[i][0].start + 1}", *[lower] * bool(off), *found[i][0].relaxed
+        told.append(", ".join(said))
+    tabs = [[each for each in way.relaxed if "tabs" in each] for (way,) in found]
+    for hunk, each in zip(hunks, tabs):
+        if each != max(tabs) and any(mark == "+" and _margin(new) for mark, new in hunk.lines):
+            why = f"{max(tabs)[0]} in one hunk and not in another."
+            raise WorkbenchError(why, "Send it again, indented as the file is.")
+    return [run for (way,) in found for run in way.runs], "; ".join(told)
+
+
+def _headings(text: Text, line: int) -> list[str]:
+    """The lines that this one stands under: the nearest above, of less and less indentation."""
+    found, width = [], len("".join(text.lines[line : line + 1]))
+    for above in reversed(text.lines[:line]):
+        if above.strip() and len(_margin(above)) < width:
+            width = len(_margin(above))
+            found.append(above.strip())
+    return found
+
+
+def _places(text: Text, hunk: Hunk) -> list[Placed]:
+    """Every place that the evidence allows, at least one."""
+    items = _reduced(hunk.lines)
+    marks, old = {mark for mark, _ in items}, [line for mark, line in items if mark != "+"]
+    if not marks & {"+", "-"} and len(hunk.open_ended) != 1:
+        raise WorkbenchError("changes nothing.", "Mark the lines with + and -.")
+    if not text.lines and "-" not in marks and (not old or hunk.short() in ((0, 0), hunk.UNKNOWN)):
+        return [Placed(0, 0, ((0, 0, tuple(hunk.side("+"))),), ())]
+    if not old:
+        raise WorkbenchError("does not say where it goes.", SEND_AGAIN)
+    if _is_doubtful(hunk):
+        why = "has more lines than it promises: is one of them to be removed?"
+        raise WorkbenchError(why, "Send it again, with a mark on each line.")
+    ways: list[tuple[Items, Way, str]] = []
+    for tier in range(len(TIERS)):
+        ways = ways or list(_ways(text, items, hunk, tier, 0))
+    new = [(" ", line) for line in hunk.side("+")]
+    is_long = sum(bool(line.strip()) for _, line in new) > 1
+    is_done = not ways and is_long and any(_ways(text, new, hunk, 1, 0))
+    if not is_done:
+        ways = ways or list(_ways(text, items, hunk, 2, BUDGET))
+    found = [each for way in ways if (each := _placed(text, *way, hunk.short() == (0, 0)))]
+    if "-" in hunk.open_ended:  # it says that it is at the end
+        found = [each for each in found if each.end == len(text.lines)] or found
+    there = [each for each in found if _is_there(text, hunk, each)]
+    sure = [each for each in found if each not in there and not _is_loose(text, each)]
+    if is_done or (there and not sure):
+        raise WorkbenchError("is already applied.", "There is nothing left to do for it.")
+    if not sure:
+        raise WorkbenchError(_why_not(text, old, bool(ways)), SEND_AGAIN)
+    if len(sure) == 1:
+        return sure
+    texts = {tuple(changed(text.lines, each.runs)): each for each in reversed(sure)}
+    return list(texts.values())[::-1]
+
+
+def _reduced(lines: Items) -> Items:
+    """A block that is removed and added again in part changes only the rest."""
+    reduced: Items = []
+    for is_edit, group in itertools.groupby(lines, lambda item: item[0] in "+-"):
+        run = list(group)
+        if is_edit:
+            run = smallest(*([line for mark, line in run if mark == each] for each in "-+"))
+        reduced += run
+    return reduced
+
+
+def _is_doubtful(hunk: Hunk) -> bool:
+    """Whether a minus may be lost: the header promises as many old lines as there are, but fewer
+    new ones; and unmarked lines stand beside lines that go, or before as few new ones, or like."""
+    old, new = hunk.short()
+    groups = [(mark, [*run]) for mark, run in itertools.groupby(hunk.lines, lambda item: item[0])]
+    for (mark, run), (after, following) in itertools.pairwise(groups):
+        likes = (
+            difflib.SequenceMatcher(None, run[-1][1], line).ratio() > 0.5 for _, line in following
+        )
+        is_before = after == "+" and mark != "-" and (len(following) <= -new or any(likes))
+        if (
+            not old
+            and new < 0
+            and (is_before or ("-" in (mark, after) and "+" not in (mark, after)))
+        ):
+            return True
+    return False
+
+
+def _placed(text: Text, items: Items, way: Way, relaxed: str, is_counted: bool) -> Placed | None:
+    """The changes of a hunk whose lines stand there; None where that does not say all."""
+    matched = [at for _, at in way if at is not None]
+    margin, shifted = _indentation(text, items, way, is_counted)
+    if not margin:
+        return None
+    runs, number = [], 0
+    for is_edit, group in itertools.groupby(zip(way, items), lambda pair: pair[0][0] in "+-"):
+        run = list(group)
+        there = [at for (_, at), _ in run if at is not None]
+        new = [line for (mark, _), (_, line) in run if mark == "+"]
+        before = way[number - 1][1] if number else matched[0] - 1
+        number += len(run)
+        if not is_edit:
+            continue
+        first = there[0] if there else before
+        after = way[number][1] if number < len(way) else (there[-1] if there else first) + 1
+        if not there and (before is None or after is None):
+            return None  # next to an invented line
+        start = there[0] if there else before + 1
+        end = there[-1] + 1 if there else start
+        is_gap = before not in (None, start - 1) or after not in (None, end)
+        if end - start != len(there) or (new and is_gap):
+            return None  # a line of the file is passed over where the edit is
+        if relaxed:  # line ends are the file's own: the neighbour's
+            crlf = "\r" * text.lines[max(start - 1, 0)].endswith("\r")
+            new = [_shifted(margin, line).rstrip("\r") + crlf for line in new]
+        runs.append((start, end, tuple(new)))
+    told = tuple(filter(None, [relaxed, shifted]))
+    return Placed(matched[0], matched[-1] + 1, tuple(runs), told)
+
+
+def _indentation(text: Text, items: Items, way: Way, is_counted: bool) -> tuple[Margin | None, str]:
+    """How the margin of an added line becomes the file's, and that in words; None where the lines
+    of the hunk do not agree on it."""
+    pairs, lost, kept = [], [], False
+    for number, ((_, line), (mark, at)) in enumerate(zip(items, way)):
+        if at is None or not line.strip():
+            continue
+        was, real = _margin(line), _margin(text.lines[at])
+        is_short = len(real) == len(was) + 1 and real.endswith(was)
+        if mark != "-" and (items[number][0] == "?" or is_short):
+            lost.append(number)
+        else:
+            kept = kept or mark != "-"
+            pairs.append((was, real))
+    beside = (mark for number in lost for mark, _ in items[max(number - 1, 0) : number + 2])
+    if kept and not is_counted and any(mark in "+-" for mark in beside):
+        return None, ""  # it may have lost a mark that was no space
+    for shift, told in _shifts(pairs):
+        if all(shift(was) == real for was, real in pairs):
+            return shift, told or "leading spaces lost" * bool(lost)
+    return (None if any(mark == "+" for mark, _ in way) else str), ""
+
+
+def _margin(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _shifted(margin: Margin, line: str) -> str:
+    return margin(_margin(line)) + line.lstrip() if line.strip() else line
+
+
+def _shifts(pairs: list[tuple[str, str]]) -> Iterator[tuple[Margin, str]]:
+    yield str, ""
+    was, real = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    more, less = real.removesuffix(was), was.removesuffix(real)
+    yield lambda margin: more + margin, f"indentation by {len(more)}"
+    yield lambda margin: margin.removeprefix(less), f"indentation by -{len(less)}"
+    for width in (4, 2, 8):
+        yield lambda margin, n=width: margin.expandtabs(n), "spaces for tabs"
+        yield lambda margin, n=width: margin.replace(" " * n, "\t"), "tabs for spaces"
+
+
+def _ways(
+    text: Text, items: Items, hunk: Hunk, tier: int, budget: int
+) -> Iterator[tuple[Items, Way, str]]:
+    """Where the lines of a hunk stand, one after the other. A `budget` pays for repairs: a line
+    of context dropped, invented (blank or a comment) or mistyped, a plus forgotten."""
+    while budget and ELISION.match(items[0][1]) and items[0][0] in " ?":
+        items = items[1:]
+    relaxed, key = TIERS[tier]
+    keys, where, wanted = text.keys[tier], text.where[tier], [key(line) for _, line in items]
+    added = {each for (mark, _), each in zip(items, wanted) if mark == "+"}
+    new_words = {word for mark, line in items if mark == "+" for word in WORD.findall(line)}
+    missing, spare = hunk.short()
+    plus_lost = -missing if missing <= 0 and spare == 0 else None  # None: nobody knows
+    steps = MAX_STEPS
+
+    old = [i for i, (mark, _) in enumerate(items) if mark != "+"]
+
+    def follow(i: int, at: int, left: int, way: Way, told: tuple[str, ...]) -> Iterator[tuple]:
+        nonlocal steps
+        moved = not way
+        while i < len(items) and steps > 0:
+            steps -= 1
+            mark = items[i][0]
+            if mark != "+" and (at >= len(keys) or keys[at] != wanted[i]):
+                break
+            way += ((mark, None if mark == "+" else at),)
+            at, i, moved = at + (mark != "+"), i + 1, True
+        if i == len(items):
+            yield way, told
+        if i == len(items) or steps <= 0 or not budget:
+            return
+        mark, line = items[i]
+        moves = [(at + 1, i, 1, (), "context dropped")] * bool(way and way[-1] != (" ", None))
+        if mark != "-" and wanted[i] not in added:
+            beside = [each for each, _ in items[max(i - 1, 0) : i + 2 : 2]]
+            is_new = not line.strip() or wanted[i] not in where
+            ahead = next((each for each in old if each > i), None)
+            heres = where.get(wanted[ahead], ()) if ahead else [at]
+            if ELISION.match(line) and is_new:
+                moves += [
+                    (here, i + 1, 0, ((" ", None),), "elided") for here in heres if here >= at
+                ]
+            if is_new and (plus_lost or (plus_lost is None and beside == ["+", "+"])):
+                moves.append((at, i + 1, 1, (("+", None),), "+ forgotten"))
+            elif moved and _is_spare(items, i, missing == spare < 0):
+                moves.append((at, i + 1, 1, ((" ", None),), "invented"))
+            if at < len(keys) and _mistyped(text, line, text.lines[at], new_words):
+                moves.append((at + 1, i + 1, 1, ((mark, at),), "mistyped"))
+        for to, number, cost, entry, said in moves:
+            if cost <= left:
+                yield from follow(number, to, left - cost, way + entry, (*told, said))
+
+    solid = [i for i in old if wanted[i] or not tier]
+    anchors = (
+        solid[:3] if budget else sorted(solid, key=lambda i: len(where.get(wanted[i], ())))[:1]
+    )
+    starts = {
+        number - back
+        for i in anchors
+        for number in where.get(wanted[i], ())
+        for back in range(0 if budget else old.index(i), old.index(i) + 1)
+    }
+    for start in sorted(start for start in starts if start >= 0):
+        for way, told in follow(0, start, budget, (), ()):
+            there = [wanted[i] for i, (_, at) in enumerate(way) if at is not None]
+            there = [each for each in there if each.strip("()[]{},:")]
+            is_sure = len(there) > 1 or any(len(where[key]) == 1 and len(key) > 7 for key in there)
+            plus = sum(mark == "+" != item[0] for item, (mark, _) in zip(items, way))
+            if not budget or (is_sure and plus_lost in (None, plus)):
+                fixed = [_with_plus(items, i, mark) for i, (mark, _) in enumerate(way)]
+                yield fixed, way, ", ".join(dict.fromkeys([*[relaxed] * (not told), *told]))
+
+
+def _is_spare(items: Items, number: int, is_extra: bool) -> bool:
+    """Whether a line of context may be invented: a comment, or blank and not beside a plus. Beside
+    an edit a comment may have lost its plus, unless the header has no such line."""
+    if items[number][1].strip():
+        beside = {mark for mark, _ in items[max(number - 1, 0) : number + 2]}
+        return bool(COMMENT.match(items[number][1])) and (is_extra or not beside & {"+", "-"})
+    for side in (items[number:], items[number::-1]):
+        solid = (mark for mark, line in side if line.strip() or mark == "+")
+        if next(solid, "") == "+":
+            return False
+    return True
+
+
+def _with_plus(items: Items, number: int, mark: str) -> tuple[str, str]:
+    """A line whose plus is lost may have lost the column as well: its neighbours tell."""
+    was, line = items[number]
+    width = len(_margin(line))
+    beside = {len(_margin(each)) for _, each in items[max(number - 1, 0) : number + 2 : 2]}
+    is_short = was == " " and mark == "+" and width not in beside
+    return mark, " " * (is_short and (width + 1 in beside or width % 2 == 1)) + line
+
+
+def _mistyped(text: Text, line: str, real: str, new_words: set[str]) -> bool:
+    """Whether a line of context is the file's but for one letter, or the kind of quotes. A word
+    that others write too is no slip: it may be the new state, and then an edit is lost."""
+    plain, wanted = (re.sub("[\"'`]", "'", "".join(each.split())) for each in (line, real))
+    typed, meant = WORD.findall(line), WORD.findall(real)
+    slips = [(word, right) for word, right in zip(typed, meant) if word != right]
+    if plain == wanted:
+        return True
+    if WORD.split(plain) != WORD.split(wanted) or len(typed) != len(meant) or len(slips) != 1:
+        return False
+    word, right = slips[0]
+    is_known = text.words[right] > 1 or right in new_words or right in COMMON_WORDS
+    # within one letter: they are the same without one letter of each
+    less = [{each, *(each[:i] + each[i + 1 :] for i in range(len(each)))} for each in slips[0]]
+    is_slip = (word + right).isalpha() and bool(less[0] & less[1])
+    return is_known and is_slip and word not in new_words and word not in text.words
+
+
+def _is_there(text: Text, hunk: Hunk, place: Placed) -> bool:
+    """Whether lines that a hunk adds at its end or its beginning stand there already. Without
+    unchanged lines on that side a hunk would be at the end or the beginning of its file."""
+    new, keys = [line.rstrip() for line in hunk.side("+")], text.keys[1]
+    after, before = keys[place.start :][: len(new)], keys[: place.end][-len(new) :]
+    at_end = hunk.lines[-1][0] == "+" and place.end < len(keys)
+    at_start = hunk.lines[0][0] == "+" and place.start > 0
+    return bool(new) and ((at_end and after == new) or (at_start and before == new))
+
+
+def _is_loose(text: Text, place: Placed) -> bool:
+    """Whether it adds at its end, near the end of the file, or so at the beginning: a diff leaves
+    out unchanged lines there only, so one may be missing."""
+    spots = {start for start, end, _ in place.runs if start == end}
+    at_end = place.end in spots and 0 < len(text.lines) - place.end < NEAR
+    return at_end or (place.start in spots and 0 < place.start < NEAR)
+
+
+def _why_not(text: Text, old: list[str], is_there: bool) -> str:
+    """What was looked for, and what there is instead."""
+    if is_there:
+        return "fits, but its lines do not agree on the indentation, or on where the new ones go."
+    keys, places = [TIERS[2][1](line) for line in old], text.where[2]
+    votes = Counter(at - i for i, key in enumerate(keys) if key for at in places.get(key, ())[:50])
+    shown = [line[:MAX_SHOWN] for line in old]
+    if not votes:
+        near = "".join(difflib.get_close_matches(old[0], text.lines, 1))[:MAX_SHOWN]
+        return f"is not in the file: no line is {shown[0]!r}. The nearest is {near!r}."
+    at = max(votes.most_common(1)[0][0], 0)
+    real = [*text.lines[at : at + len(old)], *[""] * len(old)]
+    first = next((i for i, key in enumerate(keys) if TIERS[2][1](real[i]) != key), 0)
+    where = f"{shown[first]!r} where line {at + first + 1} is {real[first][:MAX_SHOWN]!r}"
+    there = "\n".join(f"{at + i + 1:5} {real[i][:MAX_SHOWN]}" for i in range(min(len(old), 12)))
+    return f"does not fit: it has {where}.\nThe nearest lines of the file:\n{there}\n"

@@ -1,0 +1,3 @@
+"""What lies here is material of tests, and no tests."""
+
+collect_ignore_glob = ["*"]

@@ -1,0 +1,2 @@
+def fell(millimetres: float) -> bool:
+    return millimetres > 2

@@ -1,0 +1,8 @@
+def wet(bed):
+    bed.days = 0
+    return bed
+
+
+def dry(bed):
+    bed.days += 1
+    return bed

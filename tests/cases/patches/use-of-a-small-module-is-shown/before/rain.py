@@ -1,0 +1,2 @@
+def fell(millimetres):
+    return millimetres > 2
