@@ -284,7 +284,10 @@ def _read_hunk(lines: list[str], at: int, edit: FileEdit, fenced: bool) -> int:
     left = list(hunk.promised or (-1, -1))  # old and new lines still to come
     for here in range(at, len(lines)):
         line = lines[here].removesuffix(crlf)
-        is_head = _starts(lines, here) and (line[0] != "-" or blanks or left != [1, 1])
+        is_head = _starts(lines, here)
+        if is_head and line.startswith("--- "):  # or else it removes `-- x` and adds `++ y`
+            is_last = HUNK.match("".join(lines[here + 2 : here + 3]))
+            is_head = bool(blanks) or (left != [1, 1] if is_last else min(left) < 1)
         if line.startswith("\\") and hunk.lines:
             mark = hunk.lines[-1][0]
             hunk.open_ended |= {"-", "+"} if mark in " ?" else {mark}

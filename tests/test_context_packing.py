@@ -34,7 +34,7 @@ def test_our_own_source_fits_whole(git_repo: Callable[..., Path]) -> None:
     assert made.encoding == "cl100k_base"
     assert count(made.text) == made.total_tokens <= 128_000
     forms = {file.path: file.form for file in made.files}
-    paths = run_git(ROOT, "ls-files").split()
+    paths = run_git(ROOT, "ls-files", "-z").split("\0")[:-1]
     assert sorted(forms) == sorted(paths)
     for path in paths:
         assert f"\n{path}\n" in made.text

@@ -67,6 +67,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example("", "a")
 @example("a\r\nb\r\n", "a\nb\n")
 @example("a\nb\nc\n" * 5, "a\nb\nc\n" * 6)
+@example("-- x\n\n\n", "++ y\n\n")
+@example("-- x\n\n", "++ y\n\n")
 def test_what_git_diffs_previews_to_exactly_the_second_text(
     bench: Path, before: str, after: str
 ) -> None:

@@ -21,7 +21,7 @@ LIBRARIES = {  # the page needs these now, of package.json's assets
     "htmx.org": "/dist/htmx.min.js",
     "htmx-ext-ws": "/dist/ws.min.js",
 }
-HTMX = '{"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false}'
+HTMX = '{"attributesToSettle":["class"],"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false}'
 HEAD = (
     charset,
     viewport,
