@@ -21,12 +21,13 @@ LIBRARIES = {  # the page needs these now, of package.json's assets
     "htmx.org": "/dist/htmx.min.js",
     "htmx-ext-ws": "/dist/ws.min.js",
 }
-HTMX = '{"attributesToSettle":["class"],"allowEval":false,"allowScriptTags":false,"includeIndicatorStyles":false}'
+HTMX = {"allowEval": False, "allowScriptTags": False, "includeIndicatorStyles": False}
+HTMX |= {"attributesToSettle": ["class"]}
 HEAD = (
     charset,
     viewport,
     c.Meta(name="color-scheme", content="light dark"),
-    c.Meta(name="htmx-config", content=HTMX),
+    c.Meta(name="htmx-config", content=json.dumps(HTMX)),
     c.Link(rel="icon", href="/static/favicon.svg"),
 )
 
