@@ -180,17 +180,14 @@ def _is_doubtful(hunk: Hunk) -> bool:
     """Whether a minus may be lost: the header promises as many old lines as there are, but fewer
     new ones; and unmarked lines stand beside lines that go, or before as few new ones, or like."""
     old, new = hunk.short()
+    if old or new >= 0:
+        return False
     groups = [(mark, [*run]) for mark, run in itertools.groupby(hunk.lines, lambda item: item[0])]
     for (mark, run), (after, following) in itertools.pairwise(groups):
-        likes = (
-            difflib.SequenceMatcher(None, run[-1][1], line).ratio() > 0.5 for _, line in following
-        )
-        is_before = after == "+" and mark != "-" and (len(following) <= -new or any(likes))
-        if (
-            not old
-            and new < 0
-            and (is_before or ("-" in (mark, after) and "+" not in (mark, after)))
-        ):
+        ratios = (difflib.SequenceMatcher(None, run[-1][1], line).ratio() for _, line in following)
+        if "-" in (mark, after) and "+" not in (mark, after):
+            return True
+        if after == "+" != mark != "-" and (len(following) <= -new or max(ratios) > 0.5):
             return True
     return False
 
@@ -274,7 +271,7 @@ def _ways(
 ) -> Iterator[tuple[Items, Way, str]]:
     """Where the lines of a hunk stand, one after the other. A `budget` pays for repairs: a line
     of context dropped, invented (blank or a comment) or mistyped, a plus forgotten."""
-    while budget and ELISION.match(items[0][1]) and items[0][0] in " ?":
+    while budget and items and items[0][0] in " ?" and ELISION.match(items[0][1]):
         items = items[1:]
     relaxed, key = TIERS[tier]
     keys, where, wanted = text.keys[tier], text.where[tier], [key(line) for _, line in items]
