@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("serve", _serve)
     add("--host", choices=["127.0.0.1", "localhost"], default="127.0.0.1")
-    add("--port", type=int, default=5001)
+    add("--port", type=_positive, default=5001)
     add("--no-browser", action="store_true")
     add("--fds", type=int, nargs=2, help=argparse.SUPPRESS)  # from the supervisor to a body
     add = command("pack", _pack)
