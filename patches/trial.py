@@ -1,6 +1,7 @@
 """Runs a repository's own tests with an edit in place, in a clone that is thrown away.
 
-Invariant: the person's repository is only read, whatever the tests do to git or to files.
+Invariant: what the tests do to git or to tracked files stays in the clone; only `.venv` and
+`node_modules` are the person's own, as tests can need them.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ def _clone(repo: Repo, verdict: Verdict, root: Path) -> Path:
     for path in root.rglob("*.py"):  # the newest are run first
         newness = any(name in path.stem for name in edited)
         os.utime(path, (newness, newness))
-    for name in (".venv", "node_modules"):  # git ignores them, but tests can need them
+    for name in (".venv", "node_modules"):
         if (repo.root / name).is_dir() and not (root / name).exists():
             (root / name).symlink_to(repo.root / name)
     return root
