@@ -39,8 +39,8 @@ TRIES = 60  # commits tried for one fault
 Peer = Callable[[Path, str], bool]
 
 
-def edits_of(repository: Path, rng: random.Random) -> list[Edit]:
-    """Small edits of text files from the history, in random order."""
+def edits_of(repository: Path, rng: random.Random, newest: str = "HEAD") -> list[Edit]:
+    """Small edits of text files from the history up to `newest`, in random order."""
     git = ["git", "-C", str(repository)]
     log = [
         *git,
@@ -52,7 +52,7 @@ def edits_of(repository: Path, rng: random.Random) -> list[Edit]:
         "--format=%x1e",
         "-z",
     ]
-    found = subprocess.run([*log, "-n4000"], capture_output=True, check=True).stdout
+    found = subprocess.run([*log, "-n4000", newest], capture_output=True, check=True).stdout
     commits = []
     for record in found.decode("utf-8", "replace").split("\x1e")[1:]:
         row = re.compile(r":(\d+) (\d+) (\w+) (\w+) ([MAD])\0([^\0]+)\0")

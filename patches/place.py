@@ -341,10 +341,11 @@ def _ways(
 
 def _is_spare(items: Items, number: int, is_extra: bool) -> bool:
     """Whether a line of context may be invented: a comment, or blank and not beside a plus. Beside
-    an edit a comment may have lost its plus, unless the header has no such line."""
+    an edit, or at an end, a comment may be the new state, unless the header has no such line."""
     if items[number][1].strip():
         beside = {mark for mark, _ in items[max(number - 1, 0) : number + 2]}
-        return bool(COMMENT.match(items[number][1])) and (is_extra or not beside & {"+", "-"})
+        is_inside = 0 < number < len(items) - 1 and not beside & {"+", "-"}
+        return bool(COMMENT.match(items[number][1])) and (is_extra or is_inside)
     for side in (items[number:], items[number::-1]):
         solid = (mark for mark, line in side if line.strip() or mark == "+")
         if next(solid, "") == "+":

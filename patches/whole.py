@@ -5,7 +5,6 @@ Knows nothing of repositories. Invariant: what may be only an excerpt of a file 
 
 import ast
 import re
-import textwrap
 
 from patches.place import ELISION, Run
 from patches.read import smallest
@@ -61,10 +60,10 @@ def _runs(lines: list[str], start: int, end: int, new: list[str]) -> list[Run]:
 def _definitions(lines: list[str], new: list[str]) -> list[tuple[int, int, list[str]]]:
     """Where each definition of a text that holds nothing else stands in a Python file, and what is
     to stand there; [] when it is another kind of text."""
-    body = textwrap.dedent("\n".join(new))
-    given = body.split("\n")
+    widths = [len(line) - len(line.lstrip()) for line in new if line.strip()]
+    given = [line[min(widths) :] if line.strip() else line for line in new]
     try:
-        nodes, tree = ast.parse(body).body, ast.parse("\n".join(lines))
+        nodes, tree = ast.parse("\n".join(given)).body, ast.parse("\n".join(lines))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     rest = {i for i, line in enumerate(given) if line.strip()}
