@@ -33,7 +33,7 @@ TIERS: tuple[tuple[str, Callable[[str], str]], ...] = (
 BUDGET = 4  # repairs in one hunk
 MAX_STEPS = 50_000
 MAX_SHOWN = 160  # characters of a line
-NEAR = 4  # lines from the end of a file: diffs have three lines of context
+NEAR = 4  # lines from the end of a file
 COMMENT = re.compile(r"\s*(#|//|/\*|\*|<!--|--\s|;)")
 STANDS_FOR = r"(existing|unchanged|the rest|rest of|remaining|omitted|same as|as before)\b"
 ELISION = re.compile(  # a line that stands for lines of the file
@@ -57,8 +57,6 @@ class Placed:
 
 
 class Text:
-    """The lines of a file, and where each stands."""
-
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self.keys = [[key(line) for line in lines] for _, key in TIERS]
@@ -340,8 +338,8 @@ def _ways(
 
 
 def _is_spare(items: Items, number: int, is_extra: bool) -> bool:
-    """Whether a line of context may be invented: a comment, or blank and not beside a plus. Beside
-    an edit, or at an end, a comment may be the new state, unless the header has no such line."""
+    """Whether a line of context may be invented: blank and not beside a plus, or a comment that the
+    header does not count, or that has lines of the file on both sides."""
     if items[number][1].strip():
         beside = {mark for mark, _ in items[max(number - 1, 0) : number + 2]}
         is_inside = 0 < number < len(items) - 1 and not beside & {"+", "-"}

@@ -36,7 +36,7 @@ def rewrite_lines(lines: list[str], new: list[str], is_sure: bool) -> tuple[list
 
 
 def _is_excerpt(marks: str, ends: int = ENDS) -> bool:
-    """Whether lines are only left out, or are left out at an end and nothing stands for them."""
+    """Whether lines are left out, and nothing stands for them."""
     cut = re.search(rf"^-{{{ends},}}(?![+-])|(?<![+-])-{{{ends},}}$", marks)
     return bool(cut or re.fullmatch(r"-* +-+|-+ +-*", marks))
 
