@@ -33,8 +33,7 @@ MIGRATIONS = [
         status TEXT, detail TEXT, branch TEXT DEFAULT '', commit_sha TEXT, error TEXT DEFAULT '');
     """,
     """
-    ALTER TABLE proposal ADD COLUMN whole TEXT DEFAULT '';
-    ALTER TABLE proposal ADD COLUMN left_out TEXT DEFAULT '[]';
+    ALTER TABLE proposal ADD COLUMN left_out TEXT DEFAULT '';
     """,
 ]
 

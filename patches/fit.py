@@ -7,14 +7,13 @@ bytes that it does not change stay; no path leaves the repository.
 import difflib
 import itertools
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from patches.place import Run, changed, place
 from patches.read import FileEdit
 from patches.whole import rewrite_lines
 from repo import Repo
-from shapes import Change, Note, SourceFile, WorkbenchError
+from shapes import Change, Note, SourceFile, WorkbenchError, frozen
 
 MAX_PARTS, MAX_BYTES, MAX_NAME = 1000, 4_000_000, 500
 MODES = ("100644", "100755")
@@ -25,7 +24,7 @@ ONE_DIFF = "Send one diff for each file, and one hunk for each place."
 BOM = "\ufeff"
 
 
-@dataclass(frozen=True)
+@frozen
 class Fitted:
     change: Change
     before: str
@@ -53,7 +52,7 @@ def _is_example(repo: Repo, edit: FileEdit, modes: dict[str, str]) -> bool:
     """Whether a block only quotes a file, or stands under a word that is no path."""
     if edit.whole is None or edit.trouble:
         return False
-    name = edit.old if edit.old in modes else edit.old.rpartition(" ")[2]
+    name = _ending(edit.old, modes)
     if name not in modes:
         return not re.fullmatch(r"\S*[./]\S*", edit.old)
     file = repo.text(name)
@@ -62,6 +61,12 @@ def _is_example(repo: Repo, edit: FileEdit, modes: dict[str, str]) -> bool:
         for text in (edit.whole, file.text if file else "")
     )
     return "\n".join(["", *quoted, ""]) in "\n".join(["", *lines, ""])
+
+
+def _ending(path: str, modes: dict[str, str]) -> str:
+    """The file that a sentence ends in, or the path as it is."""
+    last = path.rpartition(" ")[2]
+    return last if path not in modes and last in modes else path
 
 
 def _paths(edit: FileEdit, modes: dict[str, str]) -> tuple[str | None, str | None]:
@@ -75,14 +80,12 @@ def _paths(edit: FileEdit, modes: dict[str, str]) -> tuple[str | None, str | Non
     both = (written, short) if edit.old == edit.new else (short, written)
     old, new = next((pair for pair in both if pair[0] in modes or pair[1] in modes), both[0])
     if old and new and old not in modes:
-        last = new.rpartition(" ")[2]
+        last = _ending(new, modes)
         if last in modes:
-            return last, last  # a name at the end of a sentence
+            return last, last  # the old name was made up, or a sentence
         adds = edit.whole is not None or all(
             mark == "+" for hunk in edit.hunks for mark, _ in hunk.lines
         )
-        if new in modes:
-            return new, new  # the old name was made up
         alike = [path for path in modes if path.endswith(f"/{new}")]
         if adds and not alike and " " not in new:
             return None, new

@@ -1,73 +1,35 @@
 """Finds where the hunks of one file belong, by evidence and never by likeness.
 
-Invariants: exact text first, then named relaxations, each told; a line that is removed is in the
-file; every hunk has one place by the text that results, or all is refused; the file's own text
-stays wherever no edit touches it.
+Invariants: exact text first, then named relaxations, each told; every hunk has one place by the
+text that results, or all is refused; the file's own text stays wherever no edit touches it.
 """
 
-import builtins
 import difflib
 import itertools
-import keyword
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
+from patches.align import BUDGET, TIERS, Items, Text, Way, alignments, margin_of
 from patches.read import Hunk, smallest
-from shapes import WorkbenchError, plural
+from shapes import WorkbenchError, frozen, plural
 
-Items = list[tuple[str, str]]  # (mark, line)
-Run = tuple[
-    int, int, tuple[str, ...]
-]  # first line, the line after the last, what stands there then
-Way = tuple[tuple[str, int | None], ...]  # for every item its mark, and its line of the file
+# First line, the line after the last, what stands there then.
+Run = tuple[int, int, tuple[str, ...]]
 Margin = Callable[[str], str]
 
-TIERS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("", str),
-    ("white space at line ends differs", str.rstrip),
-    ("white space differs", lambda line: "".join(line.split())),
-)
-BUDGET = 4  # repairs in one hunk
-MAX_STEPS = 50_000
 MAX_SHOWN = 160  # characters of a line
 NEAR = 4  # lines from the end of a file
-COMMENT = re.compile(r"\s*(#|//|/\*|\*|<!--|--\s|;)")
-STANDS_FOR = r"(existing|unchanged|the rest|rest of|remaining|omitted|same as|as before)\b"
-ELISION = re.compile(  # a line that stands for lines of the file
-    rf"\s*(#|//|/\*|<!--|--|;)?\W*(\.\.\.|…)\W*($|[\w ]*{STANDS_FOR})"
-    rf"|\s*(#|//|/\*|<!--|--|;)(.*(\.\.\.|…)\W*$|\W*[\w ]{{0,9}}\b{STANDS_FOR})",
-    re.I,
-)
-WORD = re.compile(r"\w+")
-COMMON_WORDS = {*keyword.kwlist, *dir(builtins), "self", "cls"}
 SEND_AGAIN = "Send the hunk again, with three unchanged lines of the file around it."
 
 
-@dataclass(frozen=True)
+@frozen
 class Placed:
-    """One way to place a hunk: the lines of the file that it covers, and what it changes."""
+    """The lines of the file that a hunk covers, and what it changes."""
 
     start: int
     end: int
     runs: tuple[Run, ...]
     relaxed: tuple[str, ...]
-
-
-class Text:
-    def __init__(self, lines: list[str]) -> None:
-        self.lines = lines
-        self.keys = [[key(line) for line in lines] for _, key in TIERS]
-        self.where: list[dict[str, list[int]]] = [defaultdict(list) for _ in TIERS]
-        for index, keys in zip(self.where, self.keys):
-            for number, each in enumerate(keys):
-                index[each].append(number)
-
-    @cached_property
-    def words(self) -> Counter[str]:
-        return Counter(word for line in self.lines for word in WORD.findall(line))
 
 
 def changed(lines: list[str], runs: tuple[Run, ...] | list[Run]) -> list[str]:
@@ -111,7 +73,7 @@ def place(lines: list[str], hunks: list[Hunk], in_order: bool) -> tuple[list[Run
         told.append(", ".join(said))
     tabs = [[each for each in way.relaxed if "tabs" in each] for (way,) in found]
     for hunk, each in zip(hunks, tabs):
-        if each != max(tabs) and any(mark == "+" and _margin(new) for mark, new in hunk.lines):
+        if each != max(tabs) and any(mark == "+" and margin_of(new) for mark, new in hunk.lines):
             why = f"{max(tabs)[0]} in one hunk and not in another."
             raise WorkbenchError(why, "Send it again, indented as the file is.")
     return [run for (way,) in found for run in way.runs], "; ".join(told)
@@ -121,8 +83,8 @@ def _headings(text: Text, line: int) -> list[str]:
     """The lines that this one stands under: the nearest above, of less and less indentation."""
     found, width = [], len("".join(text.lines[line : line + 1]))
     for above in reversed(text.lines[:line]):
-        if above.strip() and len(_margin(above)) < width:
-            width = len(_margin(above))
+        if above.strip() and len(margin_of(above)) < width:
+            width = len(margin_of(above))
             found.append(above.strip())
     return found
 
@@ -133,7 +95,11 @@ def _places(text: Text, hunk: Hunk) -> list[Placed]:
     marks, old = {mark for mark, _ in items}, [line for mark, line in items if mark != "+"]
     if not marks & {"+", "-"} and len(hunk.open_ended) != 1:
         raise WorkbenchError("changes nothing.", "Mark the lines with + and -.")
-    if not text.lines and "-" not in marks and (not old or hunk.short() in ((0, 0), hunk.UNKNOWN)):
+    if (
+        not text.lines
+        and "-" not in marks
+        and (not old or not hunk.promised or hunk.short() == (0, 0))
+    ):
         return [Placed(0, 0, ((0, 0, tuple(hunk.side("+"))),), ())]
     if not old:
         raise WorkbenchError("does not say where it goes.", SEND_AGAIN)
@@ -142,12 +108,12 @@ def _places(text: Text, hunk: Hunk) -> list[Placed]:
         raise WorkbenchError(why, "Send it again, with a mark on each line.")
     ways: list[tuple[Items, Way, str]] = []
     for tier in range(len(TIERS)):
-        ways = ways or list(_ways(text, items, hunk, tier, 0))
+        ways = ways or list(alignments(text, items, hunk, tier, 0))
     new = [(" ", line) for line in hunk.side("+")]
     is_long = sum(bool(line.strip()) for _, line in new) > 1
-    is_done = not ways and is_long and any(_ways(text, new, hunk, 1, 0))
+    is_done = not ways and is_long and any(alignments(text, new, hunk, 1, 0))
     if not is_done:
-        ways = ways or list(_ways(text, items, hunk, 2, BUDGET))
+        ways = ways or list(alignments(text, items, hunk, 2, BUDGET))
     found = [each for way in ways if (each := _placed(text, *way, hunk.short() == (0, 0)))]
     if "-" in hunk.open_ended:  # it says that it is at the end
         found = [each for each in found if each.end == len(text.lines)] or found
@@ -229,7 +195,7 @@ def _indentation(text: Text, items: Items, way: Way, is_counted: bool) -> tuple[
     for number, ((_, line), (mark, at)) in enumerate(zip(items, way)):
         if at is None or not line.strip():
             continue
-        was, real = _margin(line), _margin(text.lines[at])
+        was, real = margin_of(line), margin_of(text.lines[at])
         is_short = len(real) == len(was) + 1 and real.endswith(was)
         if mark != "-" and (items[number][0] == "?" or is_short):
             lost.append(number)
@@ -245,12 +211,8 @@ def _indentation(text: Text, items: Items, way: Way, is_counted: bool) -> tuple[
     return (None if any(mark == "+" for mark, _ in way) else str), ""
 
 
-def _margin(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
-
-
 def _shifted(margin: Margin, line: str) -> str:
-    return margin(_margin(line)) + line.lstrip() if line.strip() else line
+    return margin(margin_of(line)) + line.lstrip() if line.strip() else line
 
 
 def _shifts(pairs: list[tuple[str, str]]) -> Iterator[tuple[Margin, str]]:
@@ -262,120 +224,6 @@ def _shifts(pairs: list[tuple[str, str]]) -> Iterator[tuple[Margin, str]]:
     for width in (4, 2, 8):
         yield lambda margin, n=width: margin.expandtabs(n), "spaces for tabs"
         yield lambda margin, n=width: margin.replace(" " * n, "\t"), "tabs for spaces"
-
-
-def _ways(
-    text: Text, items: Items, hunk: Hunk, tier: int, budget: int
-) -> Iterator[tuple[Items, Way, str]]:
-    """Where the lines of a hunk stand, one after the other. A `budget` pays for repairs: a line
-    of context dropped, invented (blank or a comment) or mistyped, a plus forgotten."""
-    while budget and items and items[0][0] in " ?" and ELISION.match(items[0][1]):
-        items = items[1:]
-    relaxed, key = TIERS[tier]
-    keys, where, wanted = text.keys[tier], text.where[tier], [key(line) for _, line in items]
-    added = {each for (mark, _), each in zip(items, wanted) if mark == "+"}
-    new_words = {word for mark, line in items if mark == "+" for word in WORD.findall(line)}
-    missing, spare = hunk.short()
-    plus_lost = -missing if missing <= 0 and spare == 0 else None  # None: nobody knows
-    steps = MAX_STEPS
-
-    old = [i for i, (mark, _) in enumerate(items) if mark != "+"]
-
-    def follow(i: int, at: int, left: int, way: Way, told: tuple[str, ...]) -> Iterator[tuple]:
-        nonlocal steps
-        moved = not way
-        while i < len(items) and steps > 0:
-            steps -= 1
-            mark = items[i][0]
-            if mark != "+" and (at >= len(keys) or keys[at] != wanted[i]):
-                break
-            way += ((mark, None if mark == "+" else at),)
-            at, i, moved = at + (mark != "+"), i + 1, True
-        if i == len(items):
-            yield way, told
-        if i == len(items) or steps <= 0 or not budget:
-            return
-        mark, line = items[i]
-        moves = [(at + 1, i, 1, (), "context dropped")] * bool(way and way[-1] != (" ", None))
-        if mark != "-" and wanted[i] not in added:
-            beside = [each for each, _ in items[max(i - 1, 0) : i + 2 : 2]]
-            is_new = not line.strip() or wanted[i] not in where
-            ahead = next((each for each in old if each > i), None)
-            heres = where.get(wanted[ahead], ()) if ahead else [at]
-            if ELISION.match(line) and is_new:
-                moves += [
-                    (here, i + 1, 0, ((" ", None),), "elided") for here in heres if here >= at
-                ]
-            if is_new and (plus_lost or (plus_lost is None and beside == ["+", "+"])):
-                moves.append((at, i + 1, 1, (("+", None),), "+ forgotten"))
-            elif moved and _is_spare(items, i, missing == spare < 0):
-                moves.append((at, i + 1, 1, ((" ", None),), "invented"))
-            if at < len(keys) and _mistyped(text, line, text.lines[at], new_words):
-                moves.append((at + 1, i + 1, 1, ((mark, at),), "mistyped"))
-        for to, number, cost, entry, said in moves:
-            if cost <= left:
-                yield from follow(number, to, left - cost, way + entry, (*told, said))
-
-    solid = [i for i in old if wanted[i] or not tier]
-    anchors = (
-        solid[:3] if budget else sorted(solid, key=lambda i: len(where.get(wanted[i], ())))[:1]
-    )
-    starts = {
-        number - back
-        for i in anchors
-        for number in where.get(wanted[i], ())
-        for back in range(0 if budget else old.index(i), old.index(i) + 1)
-    }
-    for start in sorted(start for start in starts if start >= 0):
-        for way, told in follow(0, start, budget, (), ()):
-            there = [wanted[i] for i, (_, at) in enumerate(way) if at is not None]
-            there = [each for each in there if each.strip("()[]{},:")]
-            is_sure = len(there) > 1 or any(len(where[key]) == 1 and len(key) > 7 for key in there)
-            plus = sum(mark == "+" != item[0] for item, (mark, _) in zip(items, way))
-            if not budget or (is_sure and plus_lost in (None, plus)):
-                fixed = [_with_plus(items, i, mark) for i, (mark, _) in enumerate(way)]
-                yield fixed, way, ", ".join(dict.fromkeys([*[relaxed] * (not told), *told]))
-
-
-def _is_spare(items: Items, number: int, is_extra: bool) -> bool:
-    """Whether a line of context may be invented: blank and not beside a plus, or a comment that the
-    header does not count, or that has lines of the file on both sides."""
-    if items[number][1].strip():
-        beside = {mark for mark, _ in items[max(number - 1, 0) : number + 2]}
-        is_inside = 0 < number < len(items) - 1 and not beside & {"+", "-"}
-        return bool(COMMENT.match(items[number][1])) and (is_extra or is_inside)
-    for side in (items[number:], items[number::-1]):
-        solid = (mark for mark, line in side if line.strip() or mark == "+")
-        if next(solid, "") == "+":
-            return False
-    return True
-
-
-def _with_plus(items: Items, number: int, mark: str) -> tuple[str, str]:
-    """A line whose plus is lost may have lost the column as well: its neighbours tell."""
-    was, line = items[number]
-    width = len(_margin(line))
-    beside = {len(_margin(each)) for _, each in items[max(number - 1, 0) : number + 2 : 2]}
-    is_short = was == " " and mark == "+" and width not in beside
-    return mark, " " * (is_short and (width + 1 in beside or width % 2 == 1)) + line
-
-
-def _mistyped(text: Text, line: str, real: str, new_words: set[str]) -> bool:
-    """Whether a line of context is the file's but for one letter, or the kind of quotes. A word
-    that others write too is no slip: it may be the new state, and then an edit is lost."""
-    plain, wanted = (re.sub("[\"'`]", "'", "".join(each.split())) for each in (line, real))
-    typed, meant = WORD.findall(line), WORD.findall(real)
-    slips = [(word, right) for word, right in zip(typed, meant) if word != right]
-    if plain == wanted:
-        return True
-    if WORD.split(plain) != WORD.split(wanted) or len(typed) != len(meant) or len(slips) != 1:
-        return False
-    word, right = slips[0]
-    is_known = text.words[right] > 1 or right in new_words or right in COMMON_WORDS
-    # within one letter: they are the same without one letter of each
-    less = [{each, *(each[:i] + each[i + 1 :] for i in range(len(each)))} for each in slips[0]]
-    is_slip = (word + right).isalpha() and bool(less[0] & less[1])
-    return is_known and is_slip and word not in new_words and word not in text.words
 
 
 def _is_there(text: Text, hunk: Hunk, place: Placed) -> bool:

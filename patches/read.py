@@ -1,28 +1,26 @@
 """Edits as models write them: where they stand in a reply, and what they say.
 
 Reads unified diffs, `*** Begin Patch` patches, search/replace blocks, and whole files or
-definitions under a path. Knows nothing of repositories. Invariants: every line of a reply is in
-exactly one segment; what may be part of an edit and cannot be read is told in `FileEdit.trouble`,
-never dropped.
+definitions under a path. Knows no files. Invariants: every line of a reply is in one segment; what
+may be part of an edit and cannot be read is told in `FileEdit.trouble`, never dropped.
 """
 
 import difflib
 import itertools
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from patches.unified import lines_of
+from shapes import frozen
 
 FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})([^`\n]*)$")
 HUNK = re.compile(
     r"@@(?: *-(\d{1,9})(?:,(\d{1,9}))?(?: +\+(\d{1,9})(?:,(\d{1,9}))?)?)?(?: *@@)?(?=[ \r]|$)(.*)"
 )
 HEADER = re.compile(  # git's, Subversion's, and those of OpenAI's apply_patch
-    r"(diff --git|old mode|new mode|new file mode|deleted file mode|rename from|rename to|index"
-    r"|similarity index|dissimilarity index|Index:|=====+$"
-    r"|\*\*\* (?:Begin Patch|End Patch|End of File|Update File:|Add File:|Delete File:|Move to:))"
-    r"(?: (.*))?$"
+    r"(diff --git|(?:old|new|new file|deleted file) mode|rename (?:from|to)|index|Index:|=====+$"
+    r"|(?:dis)?similarity index|\*\*\* (?:(?:Begin|End) Patch|End of File|Move to:"
+    r"|(?:Update|Add|Delete) File:))(?: (.*))?$"
 )
 GIT = re.compile(r"(?:a/)?(.{1,999}) (?:b/)?\1$")  # both names the same
 SEARCH = re.compile(r"(?:<{5,9}|-{5,9}) ?(?:SEARCH|ORIGINAL|OLD)\b", re.I)
@@ -51,7 +49,6 @@ class Hunk:
 
     start: int | None = None  # 1-based, as the header says
     promised: tuple[int, int] | None = None  # old and new lines, as the header says
-    UNKNOWN: ClassVar = (1, 1 << 30)
     heading: str = ""
     lines: list[tuple[str, str]] = field(default_factory=list)
     open_ended: set[str] = field(default_factory=set)  # sides without a last newline
@@ -66,7 +63,7 @@ class Hunk:
     def short(self) -> tuple[int, int]:
         """How many old and new lines are promised beyond those that are there."""
         if not self.promised:
-            return self.UNKNOWN
+            return 1, 1 << 30  # as good as unknown
         return self.promised[0] - len(self.side("-")), self.promised[1] - len(self.side("+"))
 
 
@@ -85,14 +82,10 @@ class FileEdit:
     trouble: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Segment:
     text: str
     edits: tuple[FileEdit, ...] = ()
-
-    @property
-    def is_edit(self) -> bool:
-        return bool(self.edits)
 
     @property
     def form(self) -> str:
@@ -247,14 +240,13 @@ def _read(lines: list[str], path: str, is_diff: bool | None) -> tuple[list[FileE
 def _read_header(key: str, value: str, edits: list[FileEdit]) -> None:
     """Take in one line about a file."""
     name = _unquoted(value)
-    star = {"*** Add File:": (None, value), "*** Delete File:": (value, None)}
-    star["*** Update File:"] = (value, value)
     if key == "diff --git":
         same = GIT.match(value)
         names = (f"a/{same[1]}", f"b/{same[1]}") if same else (None, None)
         edits.append(FileEdit(*names, trouble="" if same else "has a header of two names"))
-    elif key in star:
-        edits.append(FileEdit(*star[key], "patch"))
+    elif key.endswith(" File:"):
+        old, new = None if "Add" in key else value, None if "Delete" in key else value
+        edits.append(FileEdit(old, new, "patch"))
     elif not edits:
         return
     elif key == "*** Move to:":

@@ -77,8 +77,7 @@ def _parses(change: Change, before: str) -> Iterator[Finding]:
     if read and change.action != "delete":
         fault = _fault(read, after, encoding)
         # a new file of settings may be a dialect, with comments or templates
-        is_sound = not _fault(read, before, encoding) if before else path.endswith(".py")
-        if fault and is_sound:
+        if fault and (not _fault(read, before, encoding) if before else path.endswith(".py")):
             raise WorkbenchError(f"{path} would not parse: {fault}.", "Send it again, mended.")
         yield "parses", not fault, f"{path}{' does not parse' * bool(fault)}"
 

@@ -1,7 +1,8 @@
 """Replies as models write them, one folder for each: what they make of the files, or why not.
 
-`before/` holds the repository, `reply.md` the reply, `after/` the whole repository as it must be,
-or `refused.txt` some words of the reason. In `shown/` are the files that the model was shown, where
+`before/` holds the repository, where it is not the sample beside them, `reply.md` the reply,
+`after/` the repository as it must be (of the sample only the files that change), or `refused.txt`
+some words of the reason. In `shown/` are the files that the model was shown, where
 they have changed since. # J1 J2 J12
 """
 
@@ -20,6 +21,7 @@ from tests.spoiling import FAULTS, SHAPES
 Make = Callable[..., Path]
 Files = dict[str, tuple[bytes, bool]]  # the bytes, and whether they may be executed
 FOLDER = Path(__file__).parent / "cases" / "patches"
+SAMPLE = FOLDER.parent / "sample"
 CASES = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
 PREVIEWED = [
     "def-clean",
@@ -37,9 +39,13 @@ def files_of(folder: Path) -> Files:
     }
 
 
+def before_of(folder: Path) -> Files:
+    return files_of(folder / "before") or files_of(SAMPLE)
+
+
 def laid(git_repo: Make, folder: Path) -> tuple[Repo, str, str]:
     """The repository, the reply, and the commit that it was made for."""
-    before = files_of(folder / "before")
+    before = before_of(folder)
     shown = files_of(folder / "shown")
     root = git_repo({path: data for path, (data, _) in (shown or before).items()})
     for path, (data, is_executable) in before.items():
@@ -78,8 +84,9 @@ def check(folder: Path, verdict: Verdict) -> None:
         assert refused.read_text().strip() in verdict.reason
     else:
         assert verdict.ok, verdict.reason
-        after = changed(files_of(folder / "before"), verdict.changes)
-        assert after == files_of(folder / "after")
+        rest = {} if (folder / "before").exists() else files_of(SAMPLE)
+        after = changed(before_of(folder), verdict.changes)
+        assert after == rest | files_of(folder / "after")
 
 
 @pytest.mark.parametrize("name", CASES)

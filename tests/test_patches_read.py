@@ -90,8 +90,8 @@ def test_any_text_is_taken_apart_without_loss(reply: str) -> None:
 def test_an_edit_is_found_however_it_is_wrapped(reply: str) -> None:
     assert lines(reply) == [(" ", "x"), ("-", "y"), ("+", "z")]
     segments = find(reply)
-    assert sum(segment.is_edit for segment in segments) == 1
-    prose = "".join(segment.text for segment in segments if not segment.is_edit)
+    assert sum(bool(segment.edits) for segment in segments) == 1
+    prose = "".join(segment.text for segment in segments if not segment.edits)
     assert "@@" not in prose and "+z" not in prose
 
 
@@ -108,13 +108,13 @@ def test_an_edit_is_found_however_it_is_wrapped(reply: str) -> None:
     ],
 )
 def test_a_reply_without_an_edit_is_prose(reply: str) -> None:
-    assert not any(segment.is_edit for segment in find(reply))
+    assert not any(segment.edits for segment in find(reply))
 
 
 def test_prose_around_keeps_its_blank_lines() -> None:
     segments = find(f"One.\n\n{DIFF}\nTwo.\n")
-    assert [segment.text for segment in segments if segment.is_edit] == [DIFF]
-    prose = "".join(segment.text for segment in segments if not segment.is_edit)
+    assert [segment.text for segment in segments if segment.edits] == [DIFF]
+    prose = "".join(segment.text for segment in segments if not segment.edits)
     assert prose == "One.\n\n\nTwo.\n"
 
 

@@ -189,7 +189,7 @@ def test_side_by_side_is_kept_and_the_checks_can_be_read(
     shown: Callable[[str], Locator],
 ) -> None:
     card = shown(REPLY)
-    placed = card.locator("details.badge").first
+    placed = card.locator("details.badge", has_text="placed")
     placed.get_by_text("placed").click()
     expect(placed).to_contain_text("app.py: line 2")
     card.get_by_role("button", name="Side by side").click()

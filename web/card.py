@@ -56,7 +56,8 @@ def ReviewCard(desk: Desk, row: Row) -> FT:
 
     where = f"{row['branch']} {row['commit_sha'] or ''}"
     head = [c.Span(BADGES.get(status, status), title=where, cls=f"badge {status}")]
-    for check, notes in groupby(verdict.notes, lambda note: note.check):
+    by_check = sorted(verdict.notes, key=lambda note: note.check)
+    for check, notes in groupby(by_check, lambda note: note.check):
         notes = list(notes)
         kind = "fine" if all(note.ok for note in notes) else "warn"
         told = c.P("\n".join(note.text for note in notes), cls="plain")

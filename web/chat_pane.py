@@ -11,7 +11,6 @@ from patches import find
 from web.card import ReviewCard
 from web.desk import Desk
 
-WHOLE = ("file", "definition")  # edits that can be read without the card
 SPEAKERS = {"user": "You", "assistant": ASSISTANT, "system": "Workbench"}
 
 
@@ -49,8 +48,8 @@ def Bubble(desk: Desk, row: Row, **swap: str) -> FT:
     number, role, text = row["id"], row["role"], row["content"]
     proposals = desk.discussions.proposals(message=number)
     if proposals:  # the card shows the edit; around it stands what is said about it
-        found = (s for s in find(text) if not s.is_edit or getattr(s, "form", "") in WHOLE)
-        text = "".join(segment.text for segment in found)
+        # what is sent as a whole can be read without the card
+        text = "".join(each.text for each in find(text) if each.form in ("", "file"))
     shown = c.P(text, cls="plain") if role == "user" else c.NotStr(desk.markdown.html(text))
     facts = json.loads(row["facts"])
     foot = [row["note"]]
