@@ -16,8 +16,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 from shapes import Finish, Piece, WorkbenchError
 
@@ -30,6 +32,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 PIP = (PYTHON, "-m", "pip", "install", "-qq", "--require-hashes", "-r", "requirements.txt")
 NPM = ("npm", "ci", "--silent", "--ignore-scripts")
+CDN = "https://cdn.jsdelivr.net/npm/"
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tabs and line ends
 LATER = ("rag", "upgrades")
 
@@ -44,13 +47,13 @@ def set_up() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not PYTHON.exists():
             _run(sys.executable, "-m", "venv", "--clear", VENV)
-        for command, folder, name in (
-            (PIP, VENV, "requirements.txt"),
-            (NPM, ROOT / "node_modules", "package-lock.json"),
+        for install, folder, name in (
+            (partial(_run, *PIP), VENV, "requirements.txt"),
+            (_assets, ROOT / "node_modules", "package-lock.json"),
         ):
             stamp, wanted = folder / "workbench.stamp", (ROOT / name).read_text() + sys.version
-            if shutil.which(command[0]) and not (stamp.exists() and stamp.read_text() == wanted):
-                _run(*command)
+            if not (stamp.exists() and stamp.read_text() == wanted):
+                install()
                 stamp.write_text(wanted)
     if not VENV.samefile(sys.prefix):
         os.execv(PYTHON, [PYTHON, __file__, *sys.argv[1:]])
@@ -60,6 +63,22 @@ def _run(*command: str | Path) -> None:
     say(f"· {' '.join(map(str, command))}")
     if subprocess.call(command, cwd=ROOT, stdout=sys.stderr):
         sys.exit("It failed. Check the network, and that this folder can be written to.")
+
+
+def _assets() -> None:
+    """By npm; without it the same files from a CDN, each held to its digest."""
+    if shutil.which(NPM[0]):
+        return _run(*NPM)
+    say(f"· npm is missing: the page's libraries come from {CDN}")
+    for name, digest in json.loads((ROOT / "package.json").read_text())["assets"].items():
+        place = ROOT / "node_modules" / re.sub(r"(?<=.)@[\d.]+", "", name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place.write_bytes(urlopen(CDN + name).read())
+        except OSError as error:
+            sys.exit(f"{error}. Check the network, or install npm.")
+        if sha256(place.read_bytes()).hexdigest() != digest:
+            sys.exit(f"{place} is not what package.json says. Install npm, and start again.")
 
 
 def _parser() -> argparse.ArgumentParser:

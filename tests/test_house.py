@@ -158,7 +158,7 @@ def test_no_file_names_a_foreign_address_but_the_one_cdn() -> None:
         for address in re.findall(r"https?://[^\s\"'`)}<]+", (ROOT / path).read_text()):
             host = re.match(r"https?://([^/:]*)", address)[1]
             fine = host in ("127.0.0.1", "localhost", "") or "{" in host or "www.w3.org" in host
-            assert fine or (path == "web/assets.py" and host == "cdn.jsdelivr.net"), (path, address)
+            assert fine or (path == "workbench.py" and host == "cdn.jsdelivr.net"), (path, address)
     for path in ("requirements.txt", "package-lock.json", "package.json", "requirements.in"):
         assert "://" not in (ROOT / path).read_text(), path
 

@@ -193,9 +193,9 @@ def test_side_by_side_is_kept_and_the_checks_can_be_read(
     placed.get_by_text("placed").click()
     expect(placed).to_contain_text("app.py: line 2")
     card.get_by_role("button", name="Side by side").click()
-    row = card.locator(".side .change").first
+    row = card.locator(".side > div:has(.add)").first
     expect(row).to_be_visible()
-    left, right = row.locator("> div").all()
+    left, right = row.locator(".del, .add").all()
     assert left.bounding_box()["y"] == right.bounding_box()["y"]
     expect(row.locator(".del mark")).to_have_text("4")
     expect(row.locator(".add mark")).to_have_text("44")
@@ -273,7 +273,7 @@ def test_tests_are_run_with_progress_and_can_be_stopped(
     run_git(target, "commit", "-q", "-m", "tests")
     card = shown(REPLY)
     card.get_by_role("button", name="Run tests").click()
-    expect(card.locator(".tests")).to_contain_text("collected")
+    expect(card.locator(".tests")).to_contain_text("test_app.py .")
     card.get_by_role("button", name="Stop").click()
     expect(card.locator(".tests")).to_have_count(0)
     expect(card.locator(".badge", has_text="tests")).to_have_count(0)

@@ -21,7 +21,13 @@ def test_the_usual_elements_are_rendered() -> None:
     """# A10"""
     source = "# Title\n\n- a\n  - b\n\n| x | y |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1\n```\n"
     shown = MARKDOWN.html(source)
-    for tag in ("<h1>", "<ul>\n<li>a\n<ul>", "<table>", "<pre><code>", '<span class="mi">1</span>'):
+    for tag in (
+        "<h1>",
+        "<ul>\n<li>a\n<ul>",
+        "<table>",
+        "</button><code>",
+        '<span class="mi">1</span>',
+    ):
         assert tag in shown
 
 
@@ -38,6 +44,8 @@ def test_the_usual_elements_are_rendered() -> None:
         '```"><img src=x onerror=alert(1)>\nx\n```',
         "<a href=x onclick=alert(1)>x</a>",
         '[x](http://e.example "\\" onmouseover=\\"alert(1)")',
+        '[x](http://e.example "</a> web/app.py:1 onmouseover=alert(1) x=")',
+        '[x](http://e.example "<pre> <img src=x onerror=alert(1)>")',
     ],
 )
 def test_hostile_markdown_stays_inert_text(hostile: str) -> None:

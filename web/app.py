@@ -29,7 +29,7 @@ from web.views import routes
 REFUSAL = "Only the page itself may do this, or a sender of X-Workbench-Token."
 NAMES = ("127.0.0.1", "localhost")
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self' {0}; style-src 'self' {0}; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -41,13 +41,12 @@ HEADERS = {
 
 
 class Guard:
-    def __init__(self, app: ASGIApp, token: str, port: int, cdn: str = "") -> None:
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self.app, self.token = app, token
         self.hosts = {f"{name}:{port}" for name in NAMES} | {*(NAMES if port == 80 else ())}
         self.cookie = f"workbench-{port}"  # cookies ignore ports
         cookie = f"{self.cookie}={token}; Path=/; HttpOnly; SameSite=Strict"
-        headers = {name: value.format(cdn) for name, value in HEADERS.items()}
-        self.headers = headers | {"Set-Cookie": cookie}
+        self.headers = HEADERS | {"Set-Cookie": cookie}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
@@ -82,7 +81,7 @@ def make_app(chat: Chat, control: Control, token: str, port: int) -> tuple[Guard
     chat.publish = hub.publish
     app = FastHTML(
         default_hdrs=False,
-        hdrs=desk.assets.tags,
+        hdrs=assets.TAGS,
         htmlkw={"lang": "en"},
         body_wrap=Shell,
         canonical=False,
@@ -95,7 +94,7 @@ def make_app(chat: Chat, control: Control, token: str, port: int) -> tuple[Guard
     app.mount("/static", StaticFiles(directory=assets.STATIC))
     app.mount("/vendor", StaticFiles(directory=assets.VENDOR, check_dir=False))
     app.router.routes.append(WebSocketRoute("/ws", hub.socket))
-    return Guard(app, token, port, desk.assets.cdn), desk
+    return Guard(app, token, port), desk
 
 
 async def refused(request: Request, error: WorkbenchError) -> Response | tuple:

@@ -18,23 +18,17 @@ def ChatPane(desk: Desk, discussion: int) -> FT:
     rows = {row["id"]: row["title"] for row in desk.discussions.all()}
     links = (c.Li(c.A(title, href=f"/discussion/{number}")) for number, title in rows.items())
     messages = (Bubble(desk, row) for row in desk.discussions.messages(discussion))
+    ask = "Ask about the source, or ask for a change"
     draft = c.Textarea(
-        id="draft",
-        rows=2,
-        placeholder="Ask about the source, or ask for a change",
-        aria_label="Message",
-        autocomplete="off",
-        autofocus=True,
-        hx_preserve=True,
+        id="draft", rows=2, placeholder=ask, aria_label="Message", hx_preserve=True, autofocus=True
     )
     return c.Section(
         c.Header(
             c.Details(DiscussionTitle(rows[discussion]), c.Ul(*links), cls="dropdown"),
             c.Button("New", hx_post="/discussion", title="Start a discussion"),
         ),
-        c.Div(*messages, id="messages", role="log", aria_label="Messages", hx_preserve=True),
+        c.Div(c.Div(*messages, id="messages", role="log"), id="log", hx_preserve=True),
         c.Form(draft, c.Button("Send"), id="ask", ws_send=True),
-        c.Footer("Reconnecting …", role="status"),
         cls="chat",
         aria_label="Chat",
     )
@@ -57,16 +51,15 @@ def Bubble(desk: Desk, row: Row, **swap: str) -> FT:
         read, written = facts["prompt_tokens"], facts["reply_tokens"] or 0
         foot.append(f" {read:,} tokens read, {written:,} written")
     if row["status"] == "streaming":
-        stop = c.Button("Stop", ws_send=True, hx_vals='{"stop": true}', type="button")
+        stop = c.Button("Stop", ws_send=True, hx_vals={"stop": True})
         foot = [c.Span("thinking …", id=f"m{number}-phase"), stop]
-    return c.Article(
-        c.Header(f"{SPEAKERS[role]} {row['model']}"),
+    return c.Section(
+        c.Small(f"{SPEAKERS[role]} {row['model']}"),
         c.Div(shown, id=f"m{number}-body"),
         *(ReviewCard(desk, proposal) for proposal in proposals),
-        c.Footer(*foot),
+        c.Small(*foot),
         id=f"m{number}",
         cls=f"message {role} {row['status']}",
         data_key=row["key"] or "",
-        aria_label=f"{SPEAKERS[role]} said",
         **swap,
     )

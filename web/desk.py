@@ -23,20 +23,20 @@ from web.body import Control
 from web.hunks import join, shown, split
 from web.markdown import Markdown
 
-AGAIN = {"retry": "Ask for another try", "check": "Check again", "dismiss": "Reject"}
-BUTTONS = {  # by a proposal's status; the first one of a card stands out
-    "open": {"apply": "Apply", "tests": "Run tests", "retry": AGAIN["retry"], "dismiss": "Reject"},
-    "refused": AGAIN,
-    "failed": AGAIN,
-    "applied": {"undo": "Undo", "keep": "Keep"},
-    "undone": {"redo": "Redo"},
+MEND = ("retry", "dismiss", "toggle", "edit")
+ACTS = {  # what can be done with a proposal, by its status
+    "open": ("apply", "tests", *MEND),
+    "refused": MEND,
+    "failed": MEND,
+    "applied": ("undo", "keep"),
+    "undone": ("redo",),
 }
-ALWAYS = ("side_by_side", "automatic", "stop")
+SETTINGS = ("side_by_side", "automatic")
 
 
 @frozen
 class Click:
-    """What a card sends: about its parts `first` to `last`, where it is about some."""
+    """What a card sends: it shows the diff `sha`, and is about parts of it."""
 
     number: int
     what: str
@@ -53,11 +53,10 @@ class Desk:
         self.repo, self.discussions, self.settings = chat.repo, chat.discussions, chat.settings
         self.own = self.repo.root == assets.ROOT  # this program is its own target
         self.title = app_name if self.own else f"{app_name} · {self.repo.name}"
-        self.assets = assets.read()
+        self.version = assets.version()
         paths = lru_cache(1)(lambda second: frozenset(self.repo.files()))
         self.markdown = Markdown(lambda: paths(int(time.monotonic())))  # git is slow
         self.body_id = uuid.uuid4().hex[:12]
-        self.moving = asyncio.Lock()
         self.tests: dict[int, asyncio.Task[None]] = {}  # by the proposal that they try
         self.errand: asyncio.Task[None] | None = None
 
@@ -86,95 +85,85 @@ class Desk:
         """Do what a card says. It ends the card's tests."""
         proposal, what = click.number, click.what
         row = self.discussions.proposal(proposal)
-        acts = BUTTONS.get(row["status"], {})
-        about_parts = what in ("leave", "take", "edit")
-        if what not in (*acts, *ALWAYS) and not (about_parts and "dismiss" in acts):
-            raise WorkbenchError(f"This edit is {row['status']} now.", "Read the card again.")
+        allowed = (*ACTS.get(row["status"], ()), *SETTINGS, "stop")
+        if click.sha != row["sha"] or what not in allowed:
+            raise WorkbenchError("This edit has changed since it was shown.", "Read it again.")
         if task := self.tests.pop(proposal, None):
             task.cancel()
         try:
             match what:
                 case "apply":
-                    await self.apply(proposal, click.sha)
+                    await self.apply(row)
                 case "tests":
                     self.tests[proposal] = asyncio.create_task(self.try_out(row))
-                case "leave" | "take" | "edit":
+                case "toggle" | "edit":
                     await self.choose(row, click)
-                case "check":
-                    await self.chat.judge(proposal)
                 case "dismiss":
                     self.settings.amend("proposal", proposal, status="dismissed", error=click.why)
                     if click.why:
                         self.chat.tell(row["discussion"], f"This edit was rejected: {click.why}")
                 case "retry":
                     self.chat.retry(proposal, click.why)
-                case "side_by_side" | "automatic":
-                    self.settings[what] = not self.settings.get(what)
                 case "undo" | "redo" | "keep":
                     await self.step(what)
+                case _ if what in SETTINGS:
+                    self.settings[what] = not self.settings.get(what)
         finally:
             self.mark(proposal)
 
     async def choose(self, row: Row, click: Click) -> None:
-        """Leave parts of a diff out, take them in again, or edit one; then check what is left."""
-        parts = []
-        for at, part in enumerate(shown(row, self.discussions.verdict(row))):
-            if not click.first <= at <= click.last:
-                parts.append(part)
-            elif click.what == "edit":
-                text = part.head + click.text.rstrip("\n") + "\n"
-                parts += split(text, part.taken)
+        """Leave parts of a diff out or take them in again, or edit one; then check what is left."""
+        parts, text = shown(row, self.discussions.verdict(row)), click.text.rstrip("\n") + "\n"
+        span = slice(click.first, click.last + 1)
+        if chosen := parts[span]:
+            taken = any(part.taken for part in chosen)
+            if click.what == "edit":
+                parts[span] = split(chosen[0].head + text, taken)
             else:
-                parts.append(part._replace(taken=click.what == "take"))
-        edit = join(part for part in parts if part.taken) if parts else click.text
-        if not edit.strip():
+                parts[span] = [part._replace(taken=not taken) for part in chosen]
+            text = join(part for part in parts if part.taken)
+        if not text.strip():
             raise WorkbenchError("Nothing of this edit would be left.", "Reject it instead.")
         left_out = join(part for part in parts if not part.taken)
-        self.settings.amend("proposal", row["id"], edit=edit, left_out=left_out, error="")
+        self.settings.amend("proposal", row["id"], edit=text, left_out=left_out, error="")
         await self.chat.judge(row["id"])
 
     async def try_out(self, row: Row) -> None:
         """Run the tests on an edit; what they say joins what the check found."""
-        proposal, lines = row["id"], []
+        proposal = row["id"]
         verdict = await self.chat.judge(proposal)
         async with aclosing(patches.run_tests(self.branch, verdict)) as told:
-            async for line in told:
-                if isinstance(line, Note):
-                    verdict = replace(verdict, notes=[*verdict.notes, line])
-                    self.discussions.judge(proposal, verdict)
-                else:
-                    lines = [*lines[-5:], line]
-                    words = "\n".join(lines)
-                    self.chat.publish(row["discussion"], "phase", row["message"], words)
+            async for news in told:
+                if isinstance(news, Note):
+                    found = replace(verdict, notes=[*verdict.notes, news])
+                    self.discussions.judge(proposal, found)
+                elif news:
+                    self.chat.publish(row["discussion"], "phase", row["message"], news)
         del self.tests[proposal]
         self.mark(proposal)
 
-    async def apply(self, proposal: int, sha: str) -> None:
+    async def apply(self, row: Row) -> None:
         """Check the edit again, apply it, and have the supervisor wake the new body."""
-        async with self.moving:
-            verdict = await self.chat.judge(proposal)
-            row = self.discussions.proposal(proposal)
-            if not verdict.ok or row["sha"] != sha:
-                raise WorkbenchError(
-                    "The files have changed since this diff was shown, and nothing was applied.",
-                    "Read the card again: it shows what would be applied now.",
-                )
-            rows = self.discussions.messages(row["discussion"])
-            asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
-            digest = json.loads(row["facts"]).get("digest") or ""
-            who = Provenance(row["model"], digest, str(row["discussion"]))
-            done = await asyncio.to_thread(self.branch.apply, verdict, asked[-1], who)
-            values = {"branch": done.branch, "commit_sha": done.commit, "error": ""}
-            values["status"] = "waking" if self.own else "applied"
-            self.settings.amend("proposal", proposal, **values)
+        verdict = await self.chat.judge(row["id"])
+        if not verdict.ok or self.discussions.proposal(row["id"])["sha"] != row["sha"]:
+            raise WorkbenchError(
+                "The files have changed since this diff was shown, and nothing was applied.",
+                "Read the card again: it shows what would be applied now.",
+            )
+        rows = self.discussions.messages(row["discussion"])
+        asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
+        digest = json.loads(row["facts"]).get("digest") or ""
+        who = Provenance(row["model"], digest, str(row["discussion"]))
+        done = await asyncio.to_thread(self.branch.apply, verdict, asked[-1], who)
+        values = {"branch": done.branch, "commit_sha": done.commit, "error": ""}
+        values["status"] = "waking" if self.own else "applied"
+        self.settings.amend("proposal", row["id"], **values)
         self.control.look()
 
     async def step(self, what: str) -> None:
         """Undo, redo or keep the newest change; the cards follow what git says."""
-        async with self.moving:
-            before = self.repo.head()
-            await asyncio.to_thread(getattr(self.branch, what))
-        states = {before: "undone" if what == "undo" else "applied", self.repo.head(): "applied"}
+        done = await asyncio.to_thread(getattr(self.branch, what))
+        states = {done.base: "undone" if what == "undo" else "applied", done.commit: "applied"}
         for commit, status in states.items():
             for row in self.discussions.proposals(commit_sha=commit):
                 self.mark(row["id"], status=status)
@@ -184,23 +173,20 @@ class Desk:
         """What the supervisor says of the next body, or of this one going live."""
         waking = [row["id"] for row in self.discussions.proposals(status="waking")]
         if "failed" in news:
-            told = f"{news['failed']['stage']}: {news['failed']['error']}".strip()
-            if waking:
-                self.errand = asyncio.create_task(self._take_back(waking, told))
-            else:
-                text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
-                self.chat.tell(self.current(), text)
+            told = "{stage}: {error}".format(**news["failed"]).strip()
+            self.errand = asyncio.create_task(self._take_back(waking, told))
         elif "go" in news or "unchanged" in news:
             self.discussions.mend()
             for proposal in waking:
                 self.mark(proposal, status="applied")
 
     async def _take_back(self, waking: list[int], told: str) -> None:
-        async with self.moving:
-            for proposal in reversed(waking):
-                try:
-                    await asyncio.to_thread(self.branch.undo)
-                except WorkbenchError as trouble:
-                    told += f"\n\nThe change could not be taken back: {trouble}"
-                self.mark(proposal, status="failed", error=told)
-        self.control.look()
+        if not waking:
+            text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
+            self.chat.tell(self.current(), text)
+        for proposal in reversed(waking):
+            try:
+                await self.step("undo")
+            except WorkbenchError as trouble:
+                told += f"\n\nThe change could not be taken back: {trouble}"
+            self.mark(proposal, status="failed", error=told)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from shapes import Verdict
 
-STARTS = re.compile(r"@@ -(\d+)[,\d]* \+(\d+)[,\d]* @@(.*)")
+STARTS = re.compile(r"@@ -(\d+)[,\d]* \+(\d+)[,\d]* @@ ?(.*)")
 
 
 class Part(NamedTuple):
@@ -24,7 +24,13 @@ class Part(NamedTuple):
     def starts(self) -> tuple[int, int, str]:
         """The old and the new number of its first line, and what it is in."""
         found = STARTS.match(self.body)  # a person may have edited it
-        return (int(found[1]), int(found[2]), found[3].strip()) if found else (1, 1, "")
+        return (int(found[1]), int(found[2]), found[3]) if found else (1, 1, "")
+
+    def file(self) -> tuple[str, str]:
+        """Its path, and what else happens to the file."""
+        name, *more = self.head.splitlines()
+        more = (line for line in more if line[:3] not in ("---", "+++"))
+        return re.sub(r'.* "?b/|"$', "", name), ", ".join(more)
 
 
 def split(diff: str, taken: bool = True) -> list[Part]:

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import nh3
 from markdown_it import MarkdownIt
-from markdown_it.rules_inline import StateInline, emphasis
 from markdown_it.token import Token
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -19,8 +18,10 @@ from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
 from pygments.util import ClassNotFound
 
 TAGS = nh3.ALLOWED_TAGS - {"img"} | {"button"}
-ATTRIBUTES = {"*": {"class"}, "a": {"href", "title"}, "ol": {"start"}, "button": {"type"}}
-PLACE = re.compile(r"([\w.][\w./-]{0,200}\.\w{1,10}):(\d{1,7})(?!\w)")
+CLASS = {"class"}
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "span": CLASS, "button": CLASS}
+SCHEMES = {"http", "https", "mailto"}
+PLACE = re.compile(r"<a .*?</a>|([\w.][\w./-]{0,200}\.\w{1,10}):(\d{1,7})(?!\w)", re.S)
 
 
 def source_url(path: str, line: int | str = 0) -> str:
@@ -50,42 +51,25 @@ class Markdown:
 
     def __init__(self, known: Callable[[], Collection[str]]) -> None:
         self.known = known
-        self.parser = MarkdownIt("commonmark", {"html": False})
+        options = {"html": False, "highlight": lambda text, language, _: code_html(text, language)}
+        self.parser = MarkdownIt("commonmark", options)
         self.parser.enable(["table", "strikethrough"]).disable("image")
-        self.parser.inline.ruler.at("emphasis", _emphasis)
-        rules = self.parser.renderer.rules
-        rules["fence"] = rules["code_block"] = _fence
-        rules["text"] = rules["code_inline"] = self._linked
+        self.parser.add_render_rule("strong_open", _strong)
+        self.parser.add_render_rule("strong_close", _strong)
 
     def html(self, text: str) -> str:
-        return nh3.clean(
-            self.parser.render(text),
-            tags=TAGS,
-            attributes=ATTRIBUTES,
-            url_schemes={"http", "https", "mailto"},
-            link_rel="noopener noreferrer nofollow",
-        )
-
-    def _linked(self, tokens: list[Token], index: int, *_: object) -> str:
-        token, before = tokens[index], tokens[index - 1].type if index else ""
-        text = escape(token.content)
-        if before != "link_open":
-            text = PLACE.sub(self._link, text)
-        return f"<code>{text}</code>" if token.type == "code_inline" else text
+        shown = PLACE.sub(self._link, self.parser.render(text))
+        shown = shown.replace("<pre>", '<pre><button class="copy">Copy</button>')
+        # the last step: nothing may be put into what it has let through
+        return nh3.clean(shown, tags=TAGS, attributes=ATTRIBUTES, url_schemes=SCHEMES)
 
     def _link(self, match: re.Match[str]) -> str:
-        place, path, line = match[0], match[1], match[2]
-        return f'<a href="{source_url(path, line)}">{place}</a>' if path in self.known() else place
+        path, line = match.groups()
+        known = path in self.known()
+        return f'<a href="{source_url(path, line)}">{match[0]}</a>' if known else match[0]
 
 
-def _emphasis(state: StateInline, silent: bool) -> bool:
+def _strong(renderer: object, tokens: list[Token], index: int, *_: object) -> str:
     """As in CommonMark, but two underscores are only themselves: `pkg/__init__.py` is a name."""
-    doubled = "__" in state.src[max(state.pos - 1, 0) : state.pos + 2]
-    return not doubled and emphasis.tokenize(state, silent)
-
-
-def _fence(tokens: list[Token], index: int, *_: object) -> str:
     token = tokens[index]
-    code = code_html(token.content, next(iter(token.info.split()), ""))
-    copy = '<button type="button" class="copy">Copy</button>'
-    return f'<div class="code">{copy}<pre><code>{code}</code></pre></div>\n'
+    return "__" if token.markup == "__" else "<strong>" if token.nesting > 0 else "</strong>"

@@ -27,12 +27,11 @@ def Shell(view: tuple, req: Request) -> FT:
     desk = Desk.__from_request__(req)
     discussion = desk.current()
     links = (c.A(text, href=href) for href, text in LINKS.items())
-    cdn = "npm is missing: htmx and Pico come from a CDN." if desk.assets.cdn else ""
     bar = c.Header(
         c.Nav(c.A(desk.title, href="/"), *links, aria_label="Pages"),
         c.Div(id="models", hx_get="/models", hx_trigger="load, every 20s"),
         Meter(),
-        c.P(cdn, id="notice", role="status"),
+        c.P(id="notice", role="status"),
         cls="bar",
     )
     panes = c.Div(
@@ -45,7 +44,7 @@ def Shell(view: tuple, req: Request) -> FT:
         cls="panes",
     )
     return c.Div(
-        c.Div(bar, panes, id="page", data_body=desk.body_id, data_js=desk.assets.version),
+        c.Div(bar, panes, id="page", data_body=desk.body_id, data_js=desk.version),
         Version(desk),
         hx_ext="ws",
         ws_connect=f"/ws?discussion={discussion}",
@@ -58,7 +57,7 @@ def Meter(**swap: str) -> FT:
 
 def Version(desk: Desk, **swap: str) -> FT:
     """Which body is live; a page that another one made renews itself."""
-    marks = {"data_body": desk.body_id, "data_js": desk.assets.version}
+    marks = {"data_body": desk.body_id, "data_js": desk.version}
     return c.Span(id="version", hidden=True, **marks, **swap)
 
 
