@@ -53,16 +53,18 @@ class Place:
 class PackedFile:
     path: str
     tokens: int
-    form: Literal["full", "path"]
+    form: Literal["full", "excerpt", "outline", "path"]
+    reason: str = ""
 
 
 @frozen
 class Pack:
     text: str
-    total_tokens: int  # of `text` itself
+    total_tokens: int  # of `text` itself: the frame's and the files'
     budget_tokens: int
     encoding: str
     files: tuple[PackedFile, ...]
+    frame_tokens: int = 0
 
 
 @frozen

@@ -1,5 +1,5 @@
 """What the model is told: the crash course and the packed source, counted in tokens."""
 
-from context.packing import Identity, count, pack
+from context.packing import Identity, Steer, count, pack
 
-__all__ = ["Identity", "count", "pack"]
+__all__ = ["Identity", "Steer", "count", "pack"]

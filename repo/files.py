@@ -7,20 +7,28 @@ a git command of ours run a program (hooks, fsmonitor and pagers are off).
 import hashlib
 import os
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from subprocess import PIPE
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import git
 
-from shapes import Commit, Library, SourceFile, WorkbenchError
+from shapes import Commit, SourceFile, WorkbenchError
+
+if TYPE_CHECKING:
+    from repo.symbols import Index
 
 MAX_TEXT_BYTES = 2_000_000
 SECRET_NAMES = (
     ".env .env.* *.pem *.key *.p12 *.pfx id_rsa* id_ed25519* *.keystore .netrc .npmrc .pypirc "
     ".sesskey credentials*.json"
 ).split()
+GENERATED = re.compile(
+    r"(^|[/.-])(lock\.(json|yaml)|lock|min\.js|min\.css|map|svg)$"
+    r"|(^|/)(_?vendor(ed)?|third_party|node_modules)/"
+)
+MADE = re.compile(r"(?i).*(auto-?generated|do not edit)|.{2000}")  # in a first line
 OPTIONS = (
     "-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.quotePath=false "
     "-c core.protectHFS=true -c protocol.allow=never -c log.showSignature=false -c diff.external="
@@ -67,7 +75,7 @@ class Repo:
         return os.fsdecode(out)
 
     @cached_property
-    def index(self) -> Library:
+    def index(self) -> "Index":
         from repo.symbols import Index
 
         return Index(self)
@@ -126,10 +134,13 @@ class Repo:
 
     def log(self, limit: int = 10, path: str = "") -> list[Commit]:
         """The newest commits first, perhaps of one file."""
-        if not self.head():
-            return []
+        head = self.head()
+        return [*self._log(head, limit, path)] if head else []
+
+    @lru_cache(16)  # noqa: B019
+    def _log(self, head: str, limit: int, path: str) -> list[Commit]:
         form = ["--format=%x1e%H%x1f%aI%x1f%s%x1f", "--name-only", "--no-renames", "-z"]
-        out = self.git("log", f"-n{limit}", *form, "--", *filter(None, [path]))
+        out = self.git("log", f"-n{limit}", *form, head, "--", *filter(None, [path]))
         rows = (record.split("\x1f", 3) for record in out.split("\x1e")[1:])
         return [
             Commit(*facts, tuple(re.findall("[^\0]+", paths.strip("\0\n"))))
@@ -139,3 +150,12 @@ class Repo:
 
 def is_secret(path: str) -> bool:
     return any(PurePosixPath(path.lower()).match(pattern) for pattern in SECRET_NAMES)
+
+
+def hidden(path: str, file: SourceFile | None) -> str:
+    """Why the text of a file is not for showing; "" if it is."""
+    if is_secret(path):
+        return "secret"
+    if GENERATED.search(path) or (file and MADE.match(file.text)):
+        return "generated"
+    return "" if file else "binary, large, a link or missing"

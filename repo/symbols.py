@@ -9,29 +9,65 @@ import re
 import sqlite3
 import threading
 from collections import defaultdict
-from contextlib import suppress
-from dataclasses import replace
-from itertools import pairwise
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
-from repo.files import Repo
+from repo.files import Repo, hidden
+from repo.units import Unit, cut, nodes
 from shapes import Place
 
-CHUNK_LINES = 60
 TABLE = """CREATE VIRTUAL TABLE unit
 USING fts5(name, path, text, tokenize="porter unicode61 tokenchars '_'")"""
-SEARCH = "SELECT rowid, -bm25(unit, 5, 4, 1) FROM unit WHERE unit MATCH ?"
-TEST = re.compile(r"(^|[/_.])(tests?|bench\w*)[/_.]")
+INSERT = "INSERT INTO unit(rowid, name, path, text) VALUES (?, ?, ?, ?)"
+SEARCH = "SELECT rowid, -bm25(unit, ?, ?, ?) FROM unit WHERE unit MATCH ?"
+TEST = re.compile(r"(^|[/_.])(tests?|testing|conftest|bench\w*|examples?)[/_.]")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 STOP_WORDS = set(
     "a and are can do does for how i in is it of on the to we what when where which who you".split()
 )
 
 
-class _Source(NamedTuple):
-    stamp: int
-    symbols: list[Place]
-    uses: dict[str, list[Place]]
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A tracked file as it was found; looked into no deeper than asked."""
+
+    path: str
+    stamp: tuple[int, ...]
+    sha: str
+    hidden: str  # why nothing of it is shown
+    units: tuple[Unit, ...]
+    rows: range  # of the table
+
+    @cached_property
+    def text(self) -> str:
+        return "".join(unit.text for unit in self.units)
+
+    @cached_property
+    def facts(self) -> tuple[list[Place], dict[str, list[Place]]]:
+        """What it defines and imports, in order; where it uses each word."""
+        symbols, uses = [], defaultdict(list)
+        lines = re.split(r"\r\n?|\n", self.text.removeprefix("\ufeff"))
+        is_python = self.path.endswith(".py")
+        for node, inside, name, kind in nodes(self.text, deep=True) if is_python else ():
+            line, end = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+            used = ""
+            match node:
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    head = copy.copy(node)
+                    head.body = head.decorator_list = []
+                    text = ast.unparse(head).rstrip(":")
+                    symbols.append(Place(self.path, line, text, name, kind, node.name))
+                case ast.Name(ctx=ast.Store()) if not inside:
+                    text = lines[line - 1].strip()
+                    symbols.append(Place(self.path, line, text, node.id, "variable", node.id))
+                case ast.Import() | ast.ImportFrom():
+                    symbols.append(Place(self.path, line, ast.unparse(node), "", "import"))
+                    used, end = getattr(node, "module", "") or "", line
+                case ast.Name(id=used) | ast.Attribute(attr=used) | ast.alias(name=used):
+                    pass
+            for word in filter(None, used.split(".")):
+                uses[word].append(Place(self.path, end, lines[end - 1].strip(), inside))
+        return symbols, uses
 
 
 class Index:
@@ -39,9 +75,10 @@ class Index:
 
     def __init__(self, repo: Repo) -> None:
         self._repo, self.files, self.log = repo, repo.files, repo.log
-        self._known: dict[str, _Source] = {}
-        self._units: dict[int, Place] = {}
-        self._lock = threading.Lock()
+        self._known: dict[str, Source] = {}
+        self._units: dict[int, Unit] = {}
+        self._rows = 0  # so far
+        self._lock = threading.RLock()
         self._table = sqlite3.connect(":memory:", check_same_thread=False)
         self._table.execute(TABLE)
 
@@ -49,97 +86,85 @@ class Index:
         """Definitions called `name`, bare or qualified; for "", every one and every import."""
         return [
             symbol
-            for where, source in self._sources().items()
+            for where, source in self.sources().items()
             if path in ("", where)
-            for symbol in source.symbols
+            for symbol in source.facts[0]
             if not name or f".{symbol.qualname}".endswith(f".{name}")
         ]
 
     def references(self, name: str) -> list[Place]:
-        last, sources = name.rpartition(".")[2], self._sources().values()
-        return list(dict.fromkeys(use for each in sources for use in each.uses.get(last, ())))
+        last, sources = name.rpartition(".")[2], self.sources().values()
+        return list(dict.fromkeys(use for each in sources for use in each.facts[1].get(last, ())))
 
     def search(self, words: str, limit: int = 5) -> list[Place]:
         """The definitions, sections and stretches of text that match best."""
-        self._sources()
-        terms = set(_terms(words).lower().split()) - STOP_WORDS
         tests = 1 if re.search("test|bench", words) else 0.5  # else tests answer every question
-        query = " OR ".join(f'"{term}"' for term in terms) or '""'
-        found = [
-            replace(unit, score=score * (tests if TEST.search(unit.path) else 1))
-            for row, score in self._table.execute(SEARCH, [query]).fetchall()
-            if (unit := self._units.get(row))
-        ]
-        return sorted(found, key=lambda unit: -unit.score)[:limit]
+        found = {
+            unit: score * (tests if TEST.search(unit.path) else 1)
+            for unit, score in self.scores(words, 5, 4, 1).items()
+            if unit.text.strip()
+        }
+        best = sorted(found, key=lambda unit: -found[unit])[:limit]
+        return [Place(it.path, it.line, it.text.rstrip(), it.name, score=found[it]) for it in best]
 
-    def _sources(self) -> dict[str, _Source]:
+    def scores(self, words: str, name: float, path: float, text: float) -> dict[Unit, float]:
+        """How well each unit matches, by the weights of its own name, its path and its text."""
+        query = " OR ".join(f'"{term}"' for term in sorted(terms(words))) or '""'
         with self._lock:
-            stamps = {}
-            for path in self._repo.files():
-                with suppress(OSError):
-                    stamps[path] = (self._repo.root / path).lstat().st_mtime_ns
-            same = {path: it for path, it in self._known.items() if stamps.get(path) == it.stamp}
-            for row in [row for row, unit in self._units.items() if unit.path not in same]:
-                del self._units[row]
-                self._table.execute("DELETE FROM unit WHERE rowid = ?", [row])
-            self._known = {it: same.get(it) or self._read(it, stamps[it]) for it in stamps}
-            return self._known
+            self.sources()
+            rows = self._table.execute(SEARCH, [name, path, text, query])
+            return {self._units[row]: score for row, score in rows}
 
-    def _read(self, path: str, stamp: int) -> _Source:
+    def sources(self) -> dict[str, Source]:
+        """Every tracked file as it is now; only what has changed is read."""
+        with self._lock:
+            known = {path: self._look(path) for path in self.files()}
+            for path in self._known.keys() - known.keys():
+                self._forget(path)
+            self._known = known
+            return known
+
+    def _look(self, path: str) -> Source:
+        try:
+            stat = (self._repo.root / path).lstat()
+            stamp = stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
+        except OSError:
+            stamp = ()
+        old = self._known.get(path)
+        if old and old.stamp == stamp:
+            return old
         file = self._repo.text(path)
-        lines = re.split(r"\r\n?|\n", file.text.removeprefix("\ufeff")) if file else []
-        cuts = dict.fromkeys(range(1, len(lines), CHUNK_LINES), "")
-        source = _Source(stamp, [], defaultdict(list))
-        if path.endswith(".py"):
-            with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-                cuts = _walk(path, lines, source)
-        elif path.endswith(".md"):  # one # can be a comment in a code block
-            cuts = {i: it.strip("# ") for i, it in enumerate(lines, 1) if it.startswith("##")}
-            cuts.setdefault(1, "")
-        for start, after in pairwise([*sorted(cuts), len(lines) + 1]):
-            inside = cuts[start]
-            if text := "\n".join(lines[start - 1 : after - 1]).rstrip():
-                words = [*map(_terms, (inside.rpartition(".")[2], path, f"{inside} {text}"))]
-                row = self._table.execute("INSERT INTO unit VALUES (?, ?, ?)", words).lastrowid
-                self._units[row] = Place(path, start, text, inside)
-        return source
+        if old and file and file.sha == old.sha:
+            return replace(old, stamp=stamp)
+        self._forget(path)
+        why = hidden(path, file)
+        units = () if why else (*cut(path, file.text),)
+        rows = range(self._rows, self._rows + len(units))
+        self._rows = rows.stop
+        self._units.update(zip(rows, units))
+        words = ((it.name.rpartition(".")[2], path, f"{it.name} {it.text}") for it in units)
+        told = ((row, *map(_spread, each)) for row, each in zip(rows, words))
+        self._table.executemany(INSERT, told)
+        return Source(path, stamp, file.sha if file else "", why, units, rows)
+
+    def _forget(self, path: str) -> None:
+        rows = self._known[path].rows if path in self._known else ()
+        self._table.executemany("DELETE FROM unit WHERE rowid = ?", ([row] for row in rows))
+        for row in rows:
+            del self._units[row]
 
 
-def _walk(path: str, lines: list[str], source: _Source) -> dict[int, str]:
-    """Notes what a Python file defines and uses; the first line and name of each unit."""
-    cuts = {1: ""}
-    waiting: list[tuple[ast.AST, str, str]] = [(ast.parse("\n".join(lines)), "", "")]
-    while waiting:
-        node, inside, around = waiting.pop()
-        line, end = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
-        kind = used = ""
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                plain = "method" if around == "class" else "function"
-                kind = "class" if isinstance(node, ast.ClassDef) else plain
-                head = copy.copy(node)
-                head.body = head.decorator_list = []
-                name, text = node.name, ast.unparse(head).rstrip(":")
-            case ast.Name(id=name, ctx=ast.Store()) if not inside:
-                kind, text = "variable", lines[line - 1].strip()
-            case ast.Import() | ast.ImportFrom():
-                source.symbols.append(Place(path, line, ast.unparse(node), "", "import"))
-                used, end = getattr(node, "module", "") or "", line
-            case ast.Name(id=used) | ast.Attribute(attr=used) | ast.alias(name=used):
-                pass
-        for word in filter(None, used.split(".")):
-            source.uses[word].append(Place(path, end, lines[end - 1].strip(), inside))
-        if kind:
-            qualname = f"{inside}.{name}".lstrip(".")
-            source.symbols.append(Place(path, line, text, qualname, kind, name))
-            if kind != "variable" and around in ("", "class"):
-                cuts[min([line, *(it.lineno for it in node.decorator_list)])] = qualname
-                cuts.setdefault(end + 1, inside)
-            inside, around = qualname, kind
-        waiting += [(child, inside, around) for child in ast.iter_child_nodes(node)][::-1]
-    return cuts
+def terms(text: str) -> set[str]:
+    """What is looked for: words and parts of compound identifiers, but those that say little."""
+    found = set(_spread(text).lower().split())
+    return found - STOP_WORDS or found
 
 
-def _terms(text: str) -> str:
-    """The words of a text, and the parts of compound identifiers."""
-    return " ".join(re.findall(r"\w+", text) + PART.findall(text))
+def _spread(text: str) -> str:
+    return " ".join(map(_parts, re.findall(r"\w+", text)))
+
+
+@lru_cache(50_000)
+def _parts(word: str) -> str:
+    """A word, and the parts of a compound identifier."""
+    return " ".join([word, *PART.findall(word)])
