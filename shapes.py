@@ -84,7 +84,7 @@ class Prompt:
 @frozen
 class Piece:
     text: str
-    kind: Literal["text", "thinking", "phase"] = "text"
+    kind: Literal["text", "thinking", "phase", "request"] = "text"  # request: its JSON, no messages
 
 
 @frozen

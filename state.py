@@ -35,6 +35,10 @@ MIGRATIONS = [
     """
     ALTER TABLE proposal ADD COLUMN left_out TEXT DEFAULT '';
     """,
+    """
+    CREATE TABLE briefing (
+        id INTEGER PRIMARY KEY, discussion INTEGER REFERENCES discussion, sent BLOB);
+    """,
 ]
 
 
@@ -68,7 +72,7 @@ class State(MutableMapping[str, object]):
     """Settings as a plain dict of JSON values, and rows by SQL; for any thread."""
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "workbench.db"
+        self.folder, path = folder, folder / "workbench.db"
         try:
             self._db = sqlite3.connect(
                 path, timeout=5, isolation_level=None, check_same_thread=False

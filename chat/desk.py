@@ -10,21 +10,20 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from chat.briefing import PACK_SHARE, Briefing, room
 from chat.choice import Choice
 from chat.discussions import Discussions, MessageStatus
-from context import Identity, count, pack
+from context import count, later
 from models import Calibration, PromptTooLong
 from patches import preview
 from repo import Repo
-from shapes import Finish, Message, Model, Pack, Piece, Prompt, Verdict, WorkbenchError
+from shapes import Finish, Message, Model, Piece, Prompt, Verdict, WorkbenchError
 
-ASSISTANT = "Chip O'Theseus"
-REPLY_TOKENS = 8_192
-PACK_SHARE = 0.5  # of the window less the reply; the rest is for talk, and for other tokenizers
 SAVE_EVERY_S = 0.3
 REPAIR = "Your last edit could not be used. Please send it again whole. This is why:"
 MAX_RETRIES = 3  # by itself, for one question
@@ -37,92 +36,80 @@ HOW = {  # to ask for an edit, by its form
 CITED = re.compile(r"([\w./-]{1,200}\.\w{1,10}):(\d{1,7})")
 
 
+@dataclass
 class Reply:
     """One answer as it comes: iterate over it; `speaker` is then the model that spoke."""
 
-    def __init__(self, chat: "Chat", question: str, history: list[Message], wanted: str) -> None:
-        self.chat, self.question, self.history, self.wanted = chat, question, history, wanted
-        self.speaker: Model = chat.choice.built_in
-        self.commit = ""  # that the model was shown
+    chat: "Chat"
+    question: str
+    history: Sequence[Message] = ()
+    model: str = ""  # that must answer
+    discussion: int = 0  # none
+    commit: str = ""  # that the model was shown
+    facts: dict[str, object] = field(default_factory=dict)  # where it is kept what was sent
+
+    def __post_init__(self) -> None:
+        self.speaker: Model = self.chat.choice.built_in
 
     async def __aiter__(self) -> AsyncIterator[Piece | Finish]:
         built_in = self.speaker
-        self.speaker, notice = await self.chat.choice.speaker(self.wanted)
-        shrink, spoken = 1.0, False
+        self.speaker, notice = await self.chat.choice.speaker(self.model)
+        learned = spoken = False
         while True:
             try:
-                prompt = await asyncio.to_thread(self._prompt, shrink)
+                prompt = await asyncio.to_thread(self._prompt)
                 async with aclosing(self.speaker.stream(prompt)) as stream:
                     async for piece in stream:
                         if isinstance(piece, Finish):
                             self.chat.learn(self.speaker, prompt, piece.prompt_tokens)
                             piece = replace(piece, note=f"{notice} {piece.note}".strip())
+                        elif piece.kind == "request":
+                            self.facts["request"] = piece.text
+                            continue
                         spoken |= getattr(piece, "kind", "") == "text"
                         yield piece
                 return
             except PromptTooLong as error:
-                if shrink < 1 or spoken:
+                if learned or spoken:
                     raise
-                shrink = 0.9 * min(1.0, _room(self.speaker) / error.prompt_tokens)  # once
+                self.chat.learn(self.speaker, prompt, int(1.05 * error.prompt_tokens))
+                learned = True
             except WorkbenchError as error:
-                if spoken or self.wanted or self.speaker is built_in:
+                if spoken or self.model or self.speaker is built_in:
                     raise
                 notice = f"{error} The built-in engine answers instead."
                 self.speaker = built_in
 
-    def _prompt(self, shrink: float) -> Prompt:
-        """Stable text first: the pack, the discussion so far, the question last."""
+    def _prompt(self) -> Prompt:
         speaker, self.commit = self.speaker, self.chat.repo.head() or ""
-        window, room = speaker.window_tokens, _room(speaker)
+        window = speaker.window_tokens
         if speaker is self.chat.choice.built_in:  # reads the repository itself
             return Prompt((Message("user", self.question),), window, window, 0)
-        question = Message("user", self.chat.wish(speaker) + self.question)
-        usable = int(shrink * room / self.chat.calibration().ratio(speaker.digest))
-        total = _size(question)
-        if total > usable * (1 - PACK_SHARE):
+        usable = int(room(window) / self.chat.calibration().ratio(speaker.digest))
+        wish = self.chat.wish(speaker)
+        if (total := count(wish + self.question)) > usable * (1 - PACK_SHARE):
             raise WorkbenchError(
                 f"The question has {total:,} tokens; {speaker.name} can take {window:,}.",
                 "Shorten it, or choose a larger window.",
             )
-        told = self.chat.packed(speaker, self.question, shrink)
-        total += told.total_tokens
-        messages = [question]
-        for message in reversed(self.history):  # as far back as it fits
-            if total + _size(message) > usable:
-                break
-            total += _size(message)
-            messages.insert(0, message)
-        messages.insert(0, Message("system", told.text))
-        return Prompt(tuple(messages), window, window - room, total)
-
-
-def _size(message: Message) -> int:
-    return count(message.content) + 16  # a chat template's marks around it, generously
-
-
-def _room(speaker: Model) -> int:
-    """How many tokens of its window are for the prompt."""
-    return speaker.window_tokens - min(REPLY_TOKENS, speaker.window_tokens // 4)
+        sent, self.facts = self.chat.briefing.compose(
+            speaker, usable, wish, self.question, self.history, self.discussion
+        )
+        return Prompt(tuple(sent), window, window - room(window), later.size(*sent))
 
 
 class Chat:
     def __init__(self, repo: Repo, choice: Choice, discussions: Discussions, app_name: str) -> None:
         self.repo, self.choice, self.discussions = repo, choice, discussions
         self.app_name, self.settings = app_name, discussions.state
+        self.briefing = Briefing(repo, self.settings, app_name)
         # told of (discussion, kind, message's id, text); kinds: message, piece, phase
         self.publish: Callable[..., None] = lambda *event: None
         self._turns: dict[asyncio.Task[None], int] = {}
         self._queue: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def reply(self, question: str, history: list[Message] | None = None, model: str = "") -> Reply:
-        return Reply(self, question, history or [], model)
-
-    def packed(self, speaker: Model, question: str = "", shrink: float = 1.0) -> Pack:
-        """What a model is told before the talk begins. The budget follows nothing that is learned,
-        so that the beginning stays the same from turn to turn."""
-        budget = int(_room(speaker) * PACK_SHARE * shrink)
-        identity = Identity(ASSISTANT, self.app_name, speaker.name, speaker.window_tokens)
-        return pack(self.repo, budget, identity, question)
+    def reply(self, question: str, **how: Any) -> Reply:  # noqa: ANN401
+        return Reply(self, question, **how)
 
     def learn(self, speaker: Model, prompt: Prompt, counted_tokens: int | None) -> None:
         """Keep how many of the model's own tokens one of ours is."""
@@ -183,12 +170,16 @@ class Chat:
         async with self._queue[discussion]:  # a question waits for the answer before it
             rows = self.discussions.messages(discussion)
             # not what the person has said since, which waits for its own answer
-            spoken = (r for r in rows if r["role"] == "assistant" or r["id"] < question)
+            spoken = [r for r in rows if r["role"] == "assistant" or r["id"] < question]
+            # a reply belongs to its question, though others were asked meanwhile
+            spoken.sort(key=lambda r: (json.loads(r["facts"]).get("question", r["id"]), r["id"]))
             roles = {"system": "user"}  # what the workbench tells is no instruction to the model
             history = [Message(roles.get(r["role"], r["role"]), r["content"]) for r in spoken]
+            noted = self.briefing.remember(text)
             answer = self.discussions.add(discussion, "assistant", "", status="streaming") or 0
             self.publish(discussion, "message", answer)
-            reply, words, finish = self.reply(text, history), "", Finish("incomplete")
+            reply = self.reply(text, history=history, discussion=discussion)
+            words, finish = "", Finish("incomplete")
             status: MessageStatus = "failed"
 
             def save(**more: str) -> None:
@@ -218,8 +209,9 @@ class Chat:
                 note = str(error)
             except Exception as error:  # a border: whatever it is, the question must not hang
                 note = f"The program failed ({error!r}). Ask again, or look at its log."
-            facts = {"digest": reply.speaker.digest, "commit": reply.commit, **asdict(finish)}
-            save(status=status, note=note, facts=json.dumps(facts))
+            facts = {"question": question, "digest": reply.speaker.digest, "commit": reply.commit}
+            facts |= reply.facts | asdict(finish)
+            save(status=status, note=noted + note, facts=json.dumps(facts))
             if status == "done":  # a reply that is not whole is never offered for applying
                 verdict = await asyncio.to_thread(preview, self.repo, words, base=reply.commit)
                 if verdict.form:

@@ -41,7 +41,7 @@ class Discussions:
         return _only(self.state.rows("SELECT * FROM discussion WHERE id = ?", discussion))
 
     def message(self, message: int) -> sqlite3.Row:
-        return self.state.rows("SELECT * FROM message WHERE id = ?", message)[0]
+        return _only(self.state.rows("SELECT * FROM message WHERE id = ?", message))
 
     def messages(self, discussion: int) -> list[sqlite3.Row]:
         return self.state.rows("SELECT * FROM message WHERE discussion = ? ORDER BY id", discussion)

@@ -116,6 +116,7 @@ class OllamaModel:
                 sending = asyncio.create_task(client.send(request, stream=True))
                 waited_s = 0.0
                 try:
+                    yield Piece(json.dumps(body | {"messages": []}), "request")
                     while not sending.done():  # nothing comes before the first word
                         yield Piece(f"{self.name} loads or reads … {waited_s:.0f} s", "phase")
                         await asyncio.wait({sending}, timeout=self.server.tick_s)

@@ -108,10 +108,13 @@ def test_the_prompt_keeps_its_beginning_and_fits_the_window(
     assert [body["options"]["num_ctx"] for body in sent] == [8_192] * len(asked)
     for body, question in zip(sent, asked):
         assert body["messages"][0]["content"] == sent[0]["messages"][0]["content"]
-        assert body["messages"][-1]["content"] == question
+        assert body["messages"][-1]["content"].endswith(question)
         assert body["truncate"] is False and body["shift"] is False
-    assert sent[1]["messages"][1]["content"] == "first"
-    assert "first" not in [message["content"] for message in sent[4]["messages"]], "oldest dropped"
+    for body in sent[1:]:
+        assert [each["content"][:9] for each in body["messages"][1:3]] == ["first", "answer 0 "]
+    assert [each["content"] for each in sent[4]["messages"][3:]] == [
+        "(left out: 'second' …)\n(left out: 'third' …)\n(left out: 'fourth' …)\nfifth"
+    ], "old turns leave whole, oldest first"
 
 
 def test_a_chosen_model_that_is_gone_is_told_and_the_built_in_answers(chat: Chat) -> None:

@@ -20,11 +20,10 @@ from starlette.websockets import WebSocketClose
 from chat import Chat
 from patches import Branch
 from shapes import WorkbenchError
-from web import assets
+from web import assets, context_view, views
 from web.body import Control
 from web.desk import Desk
 from web.page import LINKS, Hub, Shell
-from web.views import routes
 
 REFUSAL = "Only the page itself may do this, or a sender of X-Workbench-Token."
 NAMES = ("127.0.0.1", "localhost")
@@ -90,7 +89,8 @@ def make_app(chat: Chat, control: Control, token: str, port: int) -> tuple[Guard
         exception_handlers={404: not_found, WorkbenchError: refused},
     )
     app.state.desk = desk
-    routes.to_app(app)
+    for routes in (context_view.routes, views.routes):
+        routes.to_app(app)
     app.mount("/static", StaticFiles(directory=assets.STATIC))
     app.mount("/vendor", StaticFiles(directory=assets.VENDOR, check_dir=False))
     app.router.routes.append(WebSocketRoute("/ws", hub.socket))

@@ -50,6 +50,8 @@ def Bubble(desk: Desk, row: Row, **swap: str) -> FT:
     if facts.get("prompt_tokens"):
         read, written = facts["prompt_tokens"], facts["reply_tokens"] or 0
         foot.append(f" {read:,} tokens read, {written:,} written")
+    if "request" in facts:
+        foot += [" ", c.A("Exact request", href=f"/message/{number}/request")]
     if row["status"] == "streaming":
         stop = c.Button("Stop", ws_send=True, hx_vals={"stop": True})
         foot = [c.Span("thinking …", id=f"m{number}-phase"), stop]

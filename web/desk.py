@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 import patches
 from chat import Chat
-from shapes import Note, Pack, Provenance, WorkbenchError, frozen
+from shapes import Note, Provenance, WorkbenchError, frozen
 from web import assets
 from web.body import Control
 from web.hunks import join, shown, split
@@ -69,11 +69,6 @@ class Desk:
         ids = [row["id"] for row in self.discussions.all()] or [self.discussions.start()]
         chosen = self.settings.get("discussion")
         return chosen if chosen in ids else ids[0]
-
-    async def packed(self) -> tuple[Pack, int]:
-        """What the model that would answer now is told, and the size of its window."""
-        speaker, _ = await self.chat.choice.speaker()
-        return await asyncio.to_thread(self.chat.packed, speaker), speaker.window_tokens
 
     def mark(self, proposal: int, **values: str) -> None:
         if values:

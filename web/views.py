@@ -80,12 +80,6 @@ def code_style() -> Response:
     return Response(code_css(), media_type="text/css")
 
 
-@routes("/context")
-async def context(desk: Desk) -> tuple:
-    """Exactly what the model is told."""
-    return c.Title("Context"), c.H1("Context"), c.Pre((await desk.packed())[0].text)
-
-
 @routes("/models")
 async def models(desk: Desk) -> tuple:
     menu, window = await desk.chat.choice.menu(), desk.chat.choice.window()
@@ -106,15 +100,6 @@ def choice(desk: Desk, model: str = "", window: int = 0) -> FT:
     if window in Choice.WINDOWS:
         desk.settings["window_tokens"] = window
     return Meter(hx_swap_oob="true")
-
-
-@routes("/meter")
-async def meter(desk: Desk) -> FT:
-    pack, window = await desk.packed()
-    used = pack.total_tokens
-    title = f"{used:,} of {window:,} tokens are source; {window - used:,} are left (our count)"
-    bar = c.Progress(value=used, max=window, aria_label="Window")
-    return c.A(bar, c.Small(f"{100 * used // window} %"), href="/context", title=title)
 
 
 @routes("/discussion", methods=["POST"])
