@@ -19,7 +19,7 @@ from state import State
 ASSISTANT = "Chip O'Theseus"
 REPLY_TOKENS = 8_192
 PACK_SHARE = 0.6  # of the window less the reply; the rest is for talk, and for other tokenizers
-PACK_MOST = 0.8  # of what the model can take, with the first question and its answer
+PACK_MOST = 0.9  # of what the model can take, with the first question and its answer
 RENEW_SHARE = 0.25  # of the pack may be told after it (benchmarks/prompt_cache.py)
 EXCERPT_SHARE = 0.02  # of the pack, for one question
 NOTES = "//notes"  # no path is written so

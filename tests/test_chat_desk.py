@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chat import Chat, Choice, Discussions
+from context import count
 from models import BuiltIn, Ollama
 from repo import Repo
 from shapes import Finish
@@ -96,25 +97,31 @@ def test_a_reply_that_is_not_whole_is_never_offered(
 def test_the_prompt_keeps_its_beginning_and_fits_the_window(
     git_repo: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """# L3, A17: the pack first, the discussion in order, the question last; never too long."""
+    """# L3, A16, A17, A18: the pack, the first question and its answer, the newest turns; a line
+    for each turn that is left out; most requests go on from the one before."""
     with OllamaServer() as server:
-        asked = ["first", "second", "third", "fourth", "fifth"]
+        asked = [f"{number}. question" for number in range(14)]
         for number in range(len(asked)):
-            server.say(f"answer {number} " + "word " * 1500)
+            server.say(f"answer {number} " + "word " * 600)
         chat = make_chat(git_repo({"app.py": "x = 1\n"}), tmp_path, server.url)
         chat.choice.settings["window_tokens"] = 8_192
-        turn(chat, *asked)
+        rows = turn(chat, *asked)
         sent = [request.body for request in server.chats]
+    assert all(row["status"] == "done" for row in rows) and len(rows) == 28, "all is shown"
     assert [body["options"]["num_ctx"] for body in sent] == [8_192] * len(asked)
-    for body, question in zip(sent, asked):
-        assert body["messages"][0]["content"] == sent[0]["messages"][0]["content"]
-        assert body["messages"][-1]["content"].endswith(question)
-        assert body["truncate"] is False and body["shift"] is False
-    for body in sent[1:]:
-        assert [each["content"][:9] for each in body["messages"][1:3]] == ["first", "answer 0 "]
-    assert [each["content"] for each in sent[4]["messages"][3:]] == [
-        "(left out: 'second' …)\n(left out: 'third' …)\n(left out: 'fourth' …)\nfifth"
-    ], "old turns leave whole, oldest first"
+    went_on = 0
+    for number, (body, question) in enumerate(zip(sent, asked)):
+        texts = [message["content"] for message in body["messages"]]
+        assert texts[0] == sent[0]["messages"][0]["content"]
+        assert texts[-1].endswith(question)
+        assert sum(map(count, texts)) + body["options"]["num_predict"] <= 8_192
+        if number:
+            assert [text[:9] for text in texts[1:3]] == ["0. questi", "answer 0 "]
+            before = sent[number - 1]["messages"]
+            went_on += body["messages"][: len(before)] == before
+    assert went_on > 8
+    left_out = ["(left out: '1. question' …)", "(left out: '2. question' …)"]
+    assert texts[3].splitlines()[:2] == left_out, "old turns leave whole, oldest first"
 
 
 def test_a_chosen_model_that_is_gone_is_told_and_the_built_in_answers(chat: Chat) -> None:
