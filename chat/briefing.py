@@ -10,32 +10,21 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from context import Identity, Steer, count, later, pack
 from repo import Repo
-from shapes import Message, Model, Pack, PackedFile, frozen
+from shapes import Message, Model
 from state import State
 
 ASSISTANT = "Chip O'Theseus"
 REPLY_TOKENS = 8_192
-PACK_SHARE = 0.6  # of the window less the reply; the rest is for talk, and for other tokenizers
+PACK_SHARE = 0.64  # of the window less the reply: 0.6 of 128K; the rest is for talk
 PACK_MOST = 0.9  # of what the model can take, with the first question and its answer
-RENEW_SHARE = 0.25  # of the pack may be told after it (benchmarks/prompt_cache.py)
+RENEW_SHARE = 0.2  # of the pack may be told after it: on average a tenth more to read
 EXCERPT_SHARE = 0.02  # of the pack, for one question
 NOTES = "//notes"  # no path is written so
 REMEMBER = re.compile(r"(?:please,? )?remember(?: that\b|:)(.+)", re.I | re.S)
-
-
-@frozen
-class Sent:
-    """All requests with one pack: each is a beginning of `messages`."""
-
-    key: str  # of what the pack was made for
-    said: int  # how many messages of the discussion are told, or were left out
-    messages: list[Message]
-    shown: dict[str, str | None]  # the texts that the model has seen, by path
-    later_tokens: int  # of what was told after the pack
-    pack: Pack
 
 
 def room(window_tokens: int) -> int:
@@ -61,28 +50,25 @@ class Briefing:
             file.write(f"- {' '.join(found[1].split())}\n")
         return "Noted; the notes stand on the Context page. "
 
-    def pack(self, name: str, window: int, question: str = "", most: float = 1e9) -> Pack:
-        """The same for all discussions with a model, as far as `most` tokens allow."""
+    def pack(self, name: str, window: int, question: str = "", most: float = 1e9) -> dict[str, Any]:
+        """As JSON. The same for all discussions with a model, as far as `most` tokens allow."""
         who = Identity(ASSISTANT, self.app_name, name, window)
         budget = int(min(PACK_SHARE * room(window), most))
-        return pack(self.repo, budget, who, question, self.steer())
-
-    def sent(self, column: str, value: int) -> tuple[int | None, Sent | None]:
-        """The newest with an `id`, or of a `discussion`."""
-        sql = f"SELECT * FROM briefing WHERE {column} = ? ORDER BY id DESC LIMIT 1"
-        for row in self.state.rows(sql, value):
-            if not row["sent"]:  # to be renewed
-                break
-            values = json.loads(zlib.decompress(row["sent"]))
-            values["messages"] = [Message(**message) for message in values["messages"]]
-            files = tuple(PackedFile(**file) for file in values["pack"]["files"])
-            values["pack"] = Pack(**values["pack"] | {"files": files})
-            return row["id"], Sent(**values)
-        return None, None
+        return asdict(pack(self.repo, budget, who, question, self.steer()))
 
     def key(self, speaker: Model) -> str:
+        """What a pack is made for, beside the repository."""
         steer = self.steer()
         return json.dumps([speaker.name, speaker.window_tokens, steer.forms, steer.attached])
+
+    def sent(self, column: str, value: int) -> dict[str, Any] | None:
+        """What was sent with one pack, by its `id`, or the newest of a `discussion`: every request
+        is a beginning of its `messages`."""
+        sql = f"SELECT * FROM briefing WHERE {column} = ? ORDER BY id DESC LIMIT 1"
+        for row in self.state.rows(sql, value):
+            if row["sent"]:  # else it is to be renewed
+                return json.loads(zlib.decompress(row["sent"])) | {"id": row["id"]}
+        return None
 
     def compose(
         self,
@@ -92,36 +78,39 @@ class Briefing:
         text: str,
         history: Sequence[Message],
         discussion: int,
-    ) -> tuple[list[Message], dict[str, object]]:
+    ) -> tuple[list[Message], dict[str, Any]]:
         """What to send, within `usable` tokens, and where it is kept; 0 is no discussion."""
         question, steer, key = Message("user", wish + text), self.steer(), self.key(speaker)
         now = later.snapshot(self.repo) | {NOTES: steer.notes}
-        row, sent = self.sent("discussion", discussion)
-        goes_on = sent and sent.key == key and sent.said <= len(history)
+        sent = self.sent("discussion", discussion)
+        goes_on = sent and sent["key"] == key and sent["said"] <= len(history)
         if goes_on:
-            told = sent.pack
-            named = {path for path, it in sent.shown.items() if it is None}  # and no more than that
-            shown = {path: None if path in named else it for path, it in now.items()}
-            messages = [*sent.messages, *history[sent.said :]]
-            news = later.since(sent.shown, shown)
+            told, row = sent["pack"], sent["id"]
+            news = later.since(sent["shown"], _seen(now, told))
+            messages = [*(Message(*each) for each in sent["messages"]), *history[sent["said"] :]]
             known = "\n".join([*(message.content for message in messages), news])
-            few, files = EXCERPT_SHARE * told.total_tokens, told.files
-            clear = {it.path for it in files if it.form == "full" or it.path in steer.forms}
+            clear = {it["path"] for it in told["files"] if it["form"] == "full"} | {*steer.forms}
+            few = EXCERPT_SHARE * told["total_tokens"]
             news += later.excerpts(self.repo, text, known, few, clear)
             head = news and "What has changed since, or belongs to the question:\n\n"
             messages.append(Message("user", head + news + question.content))
-            tokens = sent.later_tokens + count(news)
-            goes_on = tokens <= RENEW_SHARE * told.total_tokens and later.size(*messages) <= usable
-        if not goes_on:
+            later_tokens = sent["later_tokens"] + count(news)
+            goes_on = later_tokens <= RENEW_SHARE * told["total_tokens"]
+        if not goes_on or later.size(*messages) > usable:
             most = max(PACK_MOST * usable - later.size(question, *history[:2]), usable / 4)
             told = self.pack(speaker.name, speaker.window_tokens, text, most)
-            named = {file.path for file in told.files if file.form == "path"}
-            shown = {path: None if path in named else it for path, it in now.items()}
-            talk = later.talk(history, question, usable - told.total_tokens - 16)
-            row, tokens, messages = None, 0, [Message("system", told.text), *talk]
+            talk = later.talk(history, question, usable - told["total_tokens"] - 16)
+            row, later_tokens, messages = None, 0, [Message("system", told["text"]), *talk]
         if discussion:
-            sent = Sent(key, len(history) + 1, messages, shown, tokens, told)
-            data = zlib.compress(json.dumps(asdict(sent)).encode())
+            values = {"key": key, "said": len(history) + 1, "later_tokens": later_tokens}
+            values |= {"pack": told, "shown": _seen(now, told)}
+            values["messages"] = [(message.role, message.content) for message in messages]
             sql = "INSERT OR REPLACE INTO briefing VALUES (?, ?, ?) RETURNING id"
+            data = zlib.compress(json.dumps(values).encode())
             row = self.state.rows(sql, row, discussion, data)[0]["id"]
         return messages, {"briefing": row, "sent": len(messages)}
+
+
+def _seen(now: later.Texts, told: dict[str, Any]) -> later.Texts:
+    """What the model has seen: of some files the name alone."""
+    return now | dict.fromkeys(it["path"] for it in told["files"] if it["form"] == "path")

@@ -14,7 +14,7 @@ from repo import Repo
 from shapes import Message
 
 Texts = dict[str, str | None]  # by path; None for a file that is named and not shown
-ALIKE = 0.5  # of the words of a renamed file
+ALIKE = 0.7  # of the words of a renamed file
 SPARE_SHARE = 0.4  # of the room for talk, when old turns leave: not again at each question
 WORDS_CHARS = 60  # of a question that is left out
 

@@ -7,7 +7,7 @@ with.
 import asyncio
 import json
 from collections import Counter
-from dataclasses import asdict
+from typing import Any
 from urllib.parse import urlencode
 
 from fasthtml import components as c
@@ -16,30 +16,30 @@ from starlette.responses import Response
 
 from chat import Choice, room
 from context import count, later
-from shapes import Pack, WorkbenchError
+from shapes import Message, WorkbenchError
 from web.desk import Desk
 from web.markdown import source_url
 from web.page import SWAP, Meter, Shell
 
-FORMS = {"full": "Pin", "outline": "Outline", "path": "Drop", "": "Automatic"}
+FORMS = {"full": "Pin", "outline": "Outline", "path": "Drop", "": "Auto"}
 routes = APIRouter(body_wrap=Shell)
 
 
-async def _told(desk: Desk, window: int = 0, ask: str = "") -> tuple[Pack, dict[str, int]]:
+async def _told(desk: Desk, window: int = 0, ask: str = "") -> tuple[dict[str, Any], Counter[str]]:
     """What the model that would answer now is told, and what fills its window."""
     speaker, _ = await desk.chat.choice.speaker()
     briefing, size = desk.chat.briefing, window or speaker.window_tokens
-    _, sent = briefing.sent("discussion", desk.current())
-    kept = sent and sent.key == briefing.key(speaker) and size == speaker.window_tokens
+    sent = briefing.sent("discussion", desk.current())
+    kept = sent and sent["key"] == briefing.key(speaker) and size == speaker.window_tokens
     if kept and not ask:
-        pack = sent.pack
+        pack = sent["pack"]
     else:
         pack = await asyncio.to_thread(briefing.pack, speaker.name, size, ask)
-    fills = Counter({"frame": pack.frame_tokens})
-    for file in pack.files:
-        fills[file.form] += file.tokens
-    fills["discussion"] = later.size(*sent.messages[1:]) if sent else 0
-    fills["reply"] = size - room(size)
+    fills = Counter({"frame": pack["frame_tokens"]})
+    for file in pack["files"]:
+        fills[file["form"]] += file["tokens"]
+    talk = (Message(*each) for each in sent["messages"][1:]) if sent else ()
+    fills.update(discussion=later.size(*talk), reply=size - room(size))
     fills["free"] = max(size - fills.total(), 0)
     return pack, fills
 
@@ -54,40 +54,39 @@ async def meter(desk: Desk) -> FT:
 
 
 @routes("/context", methods=["GET"])
-async def context(desk: Desk, window: int = 0, ask: str = "", sort: str = "") -> tuple:
-    now, _ = await _told(desk)
+async def context(
+    desk: Desk, window: int = 0, ask: str = "", sort: str = "", plain: bool = False
+) -> tuple | Response:
     pack, fills = await _told(desk, window, ask)
-    size, at, rects, legend = fills.total(), 0, [], []
-    for n, (name, tokens) in enumerate(fills.items()):
-        tint = {"height": 1, "opacity": 1 - n / len(fills)}
-        rects.append(c.Rect(x=at, width=tokens, **tint))
-        legend.append(c.Li(c.Svg(c.Rect(width=1, **tint), viewBox="0 0 1 1"), f"{name} {tokens:,}"))
-        at += tokens
-    was, rows = {file.path: file.form for file in now.files}, []
-    for file in sorted(pack.files, key=lambda it: (sort != "path" and -it.tokens, it.path)):
-        acts = (Act(f"{form} {file.path}", text) for form, text in FORMS.items())
-        form = file.form
-        if form != was.get(file.path):
-            form = c.Mark(f"{was.get(file.path)} → {form}")
-        link = c.A(file.path, href=source_url(file.path))
-        rows.append(c.Tr(*map(c.Td, (link, form, f"{file.tokens:,}", file.reason, (*acts,)))))
-    steer = desk.chat.briefing.steer()
-    text = f"/context/text?{urlencode({'window': window, 'ask': ask})}"
+    if plain:
+        return Response(pack["text"], media_type="text/plain")
+    (now, _), steer, size = await _told(desk), desk.chat.briefing.steer(), fills.total()
+    was, rows = {it["path"]: it["form"] for it in now["files"]}, []
+    for it in sorted(pack["files"], key=lambda it: (sort != "path" and -it["tokens"], it["path"])):
+        path, form = it["path"], it["form"]
+        acts = [Act(f"{name} {path}", text) for name, text in FORMS.items()]
+        if was.get(path) != form:
+            form = c.Mark(f"{was.get(path)} → {form}")
+        cells = c.A(path, href=source_url(path)), form, f"{it['tokens']:,}", it["reason"], (*acts,)
+        rows.append(c.Tr(*map(c.Td, cells)))
     attached = (
-        c.Li(f"{name} ({count(text):,}) ", Act(f"remove {name}", "Remove"))
+        c.Li(f"{name}, {count(text):,} tokens ", Act(f"remove {name}", "Remove"))
         for name, text in steer.attached
     )
     sizes = (c.Option(f"{w:,}", value=w, selected=w == size) for w in Choice.WINDOWS)
-    told = f"{pack.total_tokens:,} tokens of {size:,} are told before the talk (our count)."
-    if pack != now:
-        told += f" Tried: {pack.total_tokens - now.total_tokens:+,} against now."
+    more = pack["total_tokens"] - now["total_tokens"]
+    text = f"/context?{urlencode({'window': window, 'ask': ask, 'plain': 1})}"
     page = (
         c.H1("Context"),
-        c.Svg(*rects, viewBox=f"0 0 {size} 1", preserveAspectRatio="none"),
-        c.Ul(*legend, cls="row"),
-        c.P(told),
+        c.Table(
+            c.Tr(c.Td(name), c.Td(c.Progress(value=tokens, max=size)), c.Td(f"{tokens:,}"))
+            for name, tokens in fills.items()
+        ),
+        c.P(
+            f"Tokens by our count, of {size:,}. ", f"Tried: {more:+,} against now." if more else ""
+        ),
         c.Div(
-            c.Input(name="ask", value=ask, placeholder="Try a question", aria_label="Question"),
+            c.Input(name="ask", value=ask, placeholder="A question to try", aria_label="Question"),
             c.Select(*sizes, name="window", aria_label="Window"),
             Act("try", "Try"),
             Act("renew", "Renew"),
@@ -97,7 +96,7 @@ async def context(desk: Desk, window: int = 0, ask: str = "", sort: str = "") ->
             c.Summary("The exact text"),
             c.Button("Copy", cls="copy", data_from=text, type="button"),
             c.A("Download", href=text, download="context.txt"),
-            c.Pre(pack.text),
+            c.Pre(pack["text"]),
         ),
         c.H2("Notes"),
         c.Textarea(steer.notes, name="notes", aria_label="Notes"),
@@ -108,6 +107,7 @@ async def context(desk: Desk, window: int = 0, ask: str = "", sort: str = "") ->
         c.Textarea(name="text", placeholder="The text, if it is no file", aria_label="Text"),
         Act("attach", "Attach"),
         c.H2("Files"),
+        c.P("By ", c.A("tokens", href="/context"), " or ", c.A("path", href="/context?sort=path")),
         c.Table(*rows),
     )
     return c.Title("Context"), c.Form(*page, cls="context", hx_post="/context", hx_target="#main")
@@ -115,12 +115,6 @@ async def context(desk: Desk, window: int = 0, ask: str = "", sort: str = "") ->
 
 def Act(value: str, text: str) -> FT:
     return c.Button(text, name="act", value=value, id=value)
-
-
-@routes("/context/text", methods=["GET"])
-async def text(desk: Desk, window: int = 0, ask: str = "") -> Response:
-    pack, _ = await _told(desk, window, ask)
-    return Response(pack.text, media_type="text/plain")
 
 
 @routes("/context", methods=["POST"])
@@ -134,10 +128,9 @@ async def steer(
         case "notes":
             desk.chat.briefing.notes.write_text(notes)
         case "attach":
-            file = desk.repo.text(name)
-            if not (text or file):
-                raise WorkbenchError(f"{name!r} has no text.", "Give a path, or paste a text.")
-            _put(desk, "attached", name, text or file.text)
+            if not text and (file := desk.repo.text(name)):
+                text = file.text
+            _put(desk, "attached", name, text)
         case "remove":
             _put(desk, "attached", about, "")
         case "full" | "outline" | "path" | "":
@@ -154,9 +147,9 @@ def _put(desk: Desk, setting: str, name: str, value: str) -> None:
 def request(desk: Desk, number: int) -> Response:
     """To the byte, what a model was sent for a reply."""
     facts = json.loads(desk.discussions.message(number)["facts"])
-    _, sent = desk.chat.briefing.sent("id", facts.get("briefing", 0))
+    sent = desk.chat.briefing.sent("id", facts.get("briefing", 0))
     if not sent or "request" not in facts:
         raise WorkbenchError("No model was asked for this.", "Choose a reply of a model.")
-    messages = [asdict(message) for message in sent.messages[: facts["sent"]]]
-    body = json.loads(facts["request"]) | {"messages": messages}
+    messages = [{"role": role, "content": text} for role, text in sent["messages"]]
+    body = json.loads(facts["request"]) | {"messages": messages[: facts["sent"]]}
     return Response(json.dumps(body), media_type="application/json")
