@@ -54,7 +54,7 @@ class PackedFile:
     path: str
     tokens: int
     form: Literal["full", "excerpt", "outline", "path"]
-    reason: str = ""
+    reason: str
 
 
 @frozen
@@ -64,7 +64,7 @@ class Pack:
     budget_tokens: int
     encoding: str
     files: tuple[PackedFile, ...]
-    frame_tokens: int = 0
+    frame_tokens: int
 
 
 @frozen

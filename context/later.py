@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
 
-from context.packing import GENERATED, _shown, count
+from context.packing import _shown, count
 from repo import Repo
 from shapes import Message
 
@@ -21,8 +21,8 @@ WORDS_CHARS = 60  # of a question that is left out
 
 def snapshot(repo: Repo) -> Texts:
     """Every tracked file as it is now."""
-    files = {path: None if GENERATED.search(path) else repo.text(path) for path in repo.files()}
-    return {path: file and file.text for path, file in files.items()}
+    sources = repo.index.sources()
+    return {path: None if it.hidden else it.text for path, it in sources.items()}
 
 
 def since(before: Texts, now: Texts) -> str:
@@ -62,7 +62,7 @@ def excerpts(
     told = ""
     for place in repo.index.search(question, 8):
         more = f"===== {_shown(place.path)}, line {place.line} =====\n{place.text}\n"
-        out = place.path in hidden or GENERATED.search(place.path) or place.text in known
+        out = place.path in hidden or place.text in known
         if not out and count(told + more) <= budget_tokens:
             told += more
     return told
