@@ -100,7 +100,7 @@ def make_app(chat: Chat, control: Control, token: str, port: int) -> tuple[Guard
 async def refused(request: Request, error: WorkbenchError) -> Response | tuple:
     if request.headers.get("hx-request"):
         return PlainTextResponse(str(error), 409)
-    return c.Title("Not possible"), c.H1("Not possible"), c.P(error.message), c.P(error.hint)
+    return c.Title("Not possible"), c.H1(error.message), c.P(error.hint)
 
 
 async def not_found(request: Request, error: Exception) -> tuple:

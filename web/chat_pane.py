@@ -20,7 +20,7 @@ def ChatPane(desk: Desk, discussion: int) -> FT:
     messages = (Bubble(desk, row) for row in desk.discussions.messages(discussion))
     ask = "Ask about the source, or ask for a change"
     draft = c.Textarea(
-        id="draft", rows=2, placeholder=ask, aria_label="Message", hx_preserve=True, autofocus=True
+        id="draft", placeholder=ask, aria_label="Message", hx_preserve=True, autofocus=True
     )
     return c.Section(
         c.Header(

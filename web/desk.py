@@ -6,11 +6,10 @@ exact diff that was shown, one change of the tree at a time.
 
 import asyncio
 import json
-import time
 import uuid
 from contextlib import aclosing
 from dataclasses import replace
-from functools import lru_cache
+from os.path import isfile
 from sqlite3 import Row
 
 from starlette.requests import Request
@@ -23,9 +22,10 @@ from web.body import Control
 from web.hunks import join, shown, split
 from web.markdown import Markdown
 
-MEND = ("retry", "dismiss", "toggle", "edit")
-ACTS = {  # what can be done with a proposal, by its status
-    "open": ("apply", "tests", *MEND),
+PARTS = ("toggle", "edit")
+MEND = ("ask_for_another_try", "reject", *PARTS)
+ACTS = {  # what can be done with a proposal, by its status; the first one stands out
+    "open": ("apply", "run_tests", *MEND),
     "refused": MEND,
     "failed": MEND,
     "applied": ("undo", "keep"),
@@ -36,14 +36,14 @@ SETTINGS = ("side_by_side", "automatic")
 
 @frozen
 class Click:
-    """What a card sends: it shows the diff `sha`, and is about parts of it."""
+    """What a card sends: it shows the diff `sha`, and is about its parts `start` to `stop`."""
 
     number: int
     what: str
     sha: str = ""
     why: str = ""
-    first: int = 0
-    last: int = 0
+    start: int = 0
+    stop: int = 0
     text: str = ""
 
 
@@ -54,8 +54,8 @@ class Desk:
         self.own = self.repo.root == assets.ROOT  # this program is its own target
         self.title = app_name if self.own else f"{app_name} · {self.repo.name}"
         self.version = assets.version()
-        paths = lru_cache(1)(lambda second: frozenset(self.repo.files()))
-        self.markdown = Markdown(lambda: paths(int(time.monotonic())))  # git is slow
+        # unlike Path's, it never raises
+        self.markdown = Markdown(lambda path: isfile(self.repo.root / path))  # noqa: PTH113
         self.body_id = uuid.uuid4().hex[:12]
         self.tests: dict[int, asyncio.Task[None]] = {}  # by the proposal that they try
         self.errand: asyncio.Task[None] | None = None
@@ -89,15 +89,15 @@ class Desk:
             match what:
                 case "apply":
                     await self.apply(row)
-                case "tests":
+                case "run_tests":
                     self.tests[proposal] = asyncio.create_task(self.try_out(row))
                 case "toggle" | "edit":
                     await self.choose(row, click)
-                case "dismiss":
+                case "reject":
                     self.settings.amend("proposal", proposal, status="dismissed", error=click.why)
                     if click.why:
                         self.chat.tell(row["discussion"], f"This edit was rejected: {click.why}")
-                case "retry":
+                case "ask_for_another_try":
                     self.chat.retry(proposal, click.why)
                 case "undo" | "redo" | "keep":
                     await self.step(what)
@@ -109,7 +109,7 @@ class Desk:
     async def choose(self, row: Row, click: Click) -> None:
         """Leave parts of a diff out or take them in again, or edit one; then check what is left."""
         parts, text = shown(row, self.discussions.verdict(row)), click.text.rstrip("\n") + "\n"
-        span = slice(click.first, click.last + 1)
+        span = slice(click.start, click.stop)
         if chosen := parts[span]:
             taken = any(part.taken for part in chosen)
             if click.what == "edit":

@@ -5,7 +5,7 @@ and nh3 lets only short lists of attributes through. Code keeps its exact bytes.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from html import escape
 from urllib.parse import quote
 
@@ -29,14 +29,16 @@ def source_url(path: str, line: int | str = 0) -> str:
 
 
 def code_html(text: str, language: str = "", filename: str = "") -> str:
-    """Highlighted HTML whose text is exactly `text`."""
+    """Highlighted HTML whose text, line by line, is exactly `text`."""
     choose = get_lexer_for_filename if filename else get_lexer_by_name
     try:
         lexer = choose(filename or language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return escape(text)
     shown = highlight(text, lexer, HtmlFormatter(nowrap=True))
-    return shown if text.endswith("\n") else shown.removesuffix("\n")  # it ends every line
+    if not text.endswith("\n"):  # it ends every line
+        shown = shown.removesuffix("\n")
+    return shown if shown.count("\n") == text.count("\n") else escape(text)
 
 
 def code_css() -> str:
@@ -47,9 +49,9 @@ def code_css() -> str:
 
 
 class Markdown:
-    """Renders Markdown; `known` gives the paths whose `path:line` becomes a link."""
+    """Renders Markdown; a `path:line` becomes a link where the path is `known`."""
 
-    def __init__(self, known: Callable[[], Collection[str]]) -> None:
+    def __init__(self, known: Callable[[str], bool]) -> None:
         self.known = known
         options = {"html": False, "highlight": lambda text, language, _: code_html(text, language)}
         self.parser = MarkdownIt("commonmark", options)
@@ -65,8 +67,9 @@ class Markdown:
 
     def _link(self, match: re.Match[str]) -> str:
         path, line = match.groups()
-        known = path in self.known()
-        return f'<a href="{source_url(path, line)}">{match[0]}</a>' if known else match[0]
+        if path and self.known(path):
+            return f'<a href="{source_url(path, line)}">{match[0]}</a>'
+        return match[0]
 
 
 def _strong(renderer: object, tokens: list[Token], index: int, *_: object) -> str:

@@ -76,7 +76,9 @@
   });
 
   // What htmx could not do is said, not swallowed.
-  on("htmx:beforeRequest", ({ detail }) => detail.requestConfig.verb === "post" && tell(""));
-  on("htmx:responseError", ({ detail }) => tell(detail.xhr.responseText));
-  on("htmx:sendError", () => tell("The program did not answer."));
+  on("htmx:afterRequest", ({ detail: { requestConfig, xhr } }) => {
+    if (!xhr.status) tell("The program did not answer.");
+    else if (xhr.status >= 400) tell(xhr.responseText);
+    else if (requestConfig.verb === "post") tell("");
+  });
 })();
