@@ -184,7 +184,7 @@ def _changed(name: str, lines: list[str], parts: list[FileEdit]) -> tuple[list[R
     bare = [line.removesuffix("\r") for line in lines]
     crlf = "\r" * (sum(map(str.__ne__, lines, bare)) * 2 > len(lines))
     try:
-        found = [place(lines, hunks, in_order=parts[0].form == "patch")] if hunks else []
+        found = [place(lines, hunks)] if hunks else []
         for part in wholes:
             new = _lines(part.whole)
             label = [part.label] * (bare[:1] == [part.label or None] != new[:1])

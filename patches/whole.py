@@ -6,8 +6,7 @@ Knows nothing of repositories. Invariant: what may be only an excerpt of a file 
 import ast
 import re
 
-from patches.align import ELISION
-from patches.place import Run
+from patches.place import ELISION, Run
 from patches.read import smallest
 from shapes import WorkbenchError
 
