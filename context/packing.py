@@ -28,7 +28,7 @@ MAP_SHARE, PATHS_SHARE = 0.13, 0.02  # of the budget: lines with symbols, then p
 MAP_CHARS = 80
 LENGTH_POWER = 0.1  # long units pay a little for their length
 WHOLE_SHARE = 0.6  # of a file that is chosen: then the rest comes too
-MARK_TOKENS, HEADER_TOKENS = 8, 20  # of a piece, of a file: more than they mostly take
+MARK_TOKENS, LISTING_TOKENS = 8, 16  # of a piece, of the listing's ends: more than they take
 MOST_CHARS = 12  # of a token, in the mean of any text
 OUTLINE = re.compile(  # definitions with a docstring's first line, constants, headings
     r'^ {0,4}(?:async def|def|class) (?:.*\n)*?.*:(?: *#.*)?\n(?: *r?""".*\n)?'
@@ -54,6 +54,9 @@ class Steer:
     attached: tuple[tuple[str, str], ...] = ()  # names and texts
 
 
+PLAIN = Steer()
+
+
 @cache
 def _encoder() -> "Encoding":
     from tiktoken import Encoding
@@ -71,83 +74,65 @@ _size = lru_cache(50_000)(count)  # of what comes again in the next pack
 
 
 def pack(
-    repo: Repo,
-    budget_tokens: int,
-    identity: Identity,
-    question: str = "",
-    steer: Steer | None = None,
+    repo: Repo, budget_tokens: int, identity: Identity, question: str = "", steer: Steer = PLAIN
 ) -> Pack:
     """What `repo` has to say to a question, as much as fits: files in full, of others the parts
     that matter, a line of symbols, or the path alone. WorkbenchError when what a person forces is
     more than the budget."""
-    steer = steer or Steer()
-    forms = steer.forms
-    sources, commits = repo.index.sources(), repo.log(COMMITS)
+    forms, sources = steer.forms, repo.index.sources()
     worth = Worth(repo, sources, question)
-    age = {path: n for n, commit in reversed([*enumerate(commits)]) for path in commit.paths}
-    oldest = sorted(sources, key=lambda path: -age.get(path, COMMITS))
-    shown = _Shown({path: sources[path] for path in oldest}, forms)
-    forced, room = shown.tokens(), budget_tokens - count(_foot(budget_tokens, 2 * budget_tokens))
-    if forced > max(0, room):
+    commits = reversed([*enumerate(repo.log(COMMITS))])
+    age = {path: n for n, commit in commits for path in commit.paths}
+    oldest = dict(sorted(sources.items(), key=lambda it: -age.get(it[0], COMMITS)))
+    room = budget_tokens - count(_foot(budget_tokens, 2 * budget_tokens))
+    has_foot, shown = room >= 0, _Shown(oldest, forms)
+    if (forced := shown.tokens()) > max(0, room):
         what = f"What is pinned takes {forced:,} tokens of {budget_tokens:,}."
         raise WorkbenchError(what, "Unpin a file, or give a larger budget.")
-    has_foot = room >= 0
     head = _cut(_frame(repo, identity, steer.notes), min(budget_tokens // 2, room - forced))
-    room -= count(head)
     attached = (f"===== attached: {_shown(it)} =====\n{text}\n" for it, text in steer.attached)
-    tail = _cut("".join(attached), (room - forced) // 2)
-    room -= count(tail)
-
-    def value(unit: Unit) -> float:
-        return -worth.scores[unit] / (len(unit.text) + 80) ** LENGTH_POWER
-
-    best = sorted((it for it in worth.scores if it.path not in forms), key=value)
+    tail = _cut("".join(attached), (room - forced - count(head)) // 2)
+    room -= count(head) + count(tail)
+    scores = {unit: score for unit, score in worth.scores.items() if unit.path not in forms}
+    best = sorted(scores, key=lambda it: -scores[it] / (len(it.text) + 80) ** LENGTH_POWER)
     lines = {path: f"{_shown(path)}\n" for path in sources}
     listing = _listing(lines, sources)
-    whole = _Shown(shown.sources, forms, [*shown.texts, *best])
+    whole = _Shown(oldest, forms, best)
     fits = sum(len(it.text) for it in best) < MOST_CHARS * room
-    fits = fits and whole.tokens() + count(listing) <= room
-    if fits:
+    if fits := fits and whole.tokens() + count(listing) <= room:
         shown = whole
     else:
         shown.take(best, room - int((MAP_SHARE + PATHS_SHARE) * budget_tokens))
         lines = shown.lines(best, budget_tokens)
         listing = _listing(lines, sources)
-        room -= count(listing)
-        while shown.take(best, room - shown.tokens()):
-            pass
-        while shown.texts and room < shown.tokens():
-            shown.texts.popitem()
-        shown.fill(best, room)
-    blocks = shown.blocks()
-    above = "".join([head, *blocks.values(), listing, tail])
-    used = count(head) + shown.tokens() + count(listing) + count(tail)
-    foot = _foot(used, budget_tokens) * has_foot
-    files = []
+        shown.fill(best, room - count(listing))
+    blocks, files = shown.blocks(), []
     for path, source in sources.items():
         block, line = blocks.get(path, ""), lines.get(path, "")
-        has_names = line.rstrip("\n") not in ("", _shown(path))
-        form = "outline" if has_names or forms.get(path) == "outline" else "path"
-        form = "excerpt" if block and form == "path" else form
-        form = "full" if shown.is_whole(path) else form
-        reason = "pinned" if forms.get(path) == "full" else "as you chose" if path in forms else ""
-        reason = f"path only: {source.hidden}" if source.hidden else reason
-        reason = reason or ("everything fits" if fits else worth.why(path) if block else "no room")
-        files.append(PackedFile(_shown(path), _size(block) + _size(line), form, reason))
+        names = line.removeprefix(_shown(path)).strip()
+        part = "outline" if names or path in forms else "excerpt"
+        form = "full" if shown.is_whole(path) else part if block or names else "path"
+        why = "everything fits" if fits else worth.why(path) if block else "no room"
+        why = f"pinned as {forms[path]}" if path in forms else why
+        why = f"path only: {source.hidden}" if source.hidden else why
+        files.append(PackedFile(_shown(path), _size(block) + _size(line), form, why))
+    parts = [head, *blocks.values(), listing, tail]
+    used = sum(map(_size, parts))
+    foot = _foot(used, budget_tokens) * has_foot
     total = used + count(foot)
     frame = total - sum(file.tokens for file in files)
-    return Pack(above + foot, total, budget_tokens, ENCODING, tuple(files), frame)
+    return Pack("".join([*parts, foot]), total, budget_tokens, ENCODING, tuple(files), frame)
 
 
 class _Shown:
-    """What is shown of a repository's files, as it grows; `sources` in the order of the pack."""
+    """What is shown of each file, as it grows; `sources` in the order of the pack."""
 
     def __init__(
-        self, sources: dict[str, Source], forms: Mapping[str, str], units: Iterable[Unit] = ()
+        self, sources: Mapping[str, Source], forms: Mapping[str, str], more: Iterable[Unit] = ()
     ) -> None:
         self.sources, self.forms = sources, forms
         pinned = [it for path in sources if forms.get(path) == "full" for it in sources[path].units]
-        self.texts = {unit: unit.text for unit in [*pinned, *units]}  # whole, but of the last one
+        self.texts = {unit: unit.text for unit in [*pinned, *more]}  # in part only the last one
 
     def tokens(self) -> int:
         return sum(map(_size, self.blocks().values()))
@@ -157,33 +142,32 @@ class _Shown:
         return not source.hidden and all(self.texts.get(it) == it.text for it in source.units)
 
     def blocks(self) -> dict[str, str]:
-        """What is shown of each file, whole ones first."""
+        """The text of each file, whole ones first."""
         paths = {unit.path for unit in self.texts}
         whole = {path for path in paths if self.is_whole(path)}
         blocks = {}
         for path in sorted(self.sources, key=lambda path: path not in whole):
             if path in paths:
-                blocks[path] = self._block(path, path in whole)
+                blocks[path] = self._block(path, "" if path in whole else " (parts)")
             elif self.forms.get(path) == "outline" and self.sources[path].units:
                 text = "".join(OUTLINE.findall(self.sources[path].text))
                 blocks[path] = f"===== {_shown(path)} (outline) =====\n{text}\n"
         return blocks
 
-    def _block(self, path: str, whole: bool) -> str:
-        parts, joined = [f"===== {_shown(path)}{' (parts)' * (not whole)} =====\n"], True
+    def _block(self, path: str, mark: str) -> str:
+        parts, joined = [f"===== {_shown(path)}{mark} =====\n"], True
         for unit in self.sources[path].units:
             text = self.texts.get(unit)
             if text is not None:
                 around = unit.name.rpartition(".")[0] if unit.is_function else unit.name
-                if not joined:
-                    parts.append(f"[{unit.line}{around and f' in {around}'}]\n")
-                parts.append(text if text.endswith("\n") else f"{text}\n")
+                place = f"[{unit.line}{around and f' in {around}'}]\n"
+                parts += ["" if joined else place, text, "" if text.endswith("\n") else "\n"]
             joined = text == unit.text
         return "".join([*parts, "\n"])
 
-    def take(self, best: list[Unit], room: int) -> bool:
+    def take(self, best: list[Unit], room: int) -> None:
         """Takes, best first, what should fit; a file of which most is taken comes whole."""
-        before, here = len(self.texts), Counter()
+        here = Counter()
         for unit in self.texts:
             here[unit.path] += len(unit.text)
         for unit in best:
@@ -200,14 +184,28 @@ class _Shown:
                     here[path] += sum(len(it.text) for it in some)
                     room -= cost
                     break
-        return len(self.texts) > before
+
+    def fill(self, best: list[Unit], room: int) -> None:
+        """Takes what really fits, then the first lines of the best that does not."""
+        before = -1
+        while before < len(self.texts):
+            before = len(self.texts)
+            self.take(best, room - self.tokens())
+        while self.texts and room < self.tokens():
+            self.texts.popitem()
+        for unit in [it for it in best if it not in self.texts][:10]:
+            self.texts[unit] = "."
+            self.texts[unit] = _cut(unit.text, room - self.tokens())
+            if self.texts[unit] and self.tokens() <= room:
+                break
+            del self.texts[unit]
 
     def lines(self, best: list[Unit], budget: int) -> dict[str, str]:
         """The paths of all files while there is room, with symbols of those that show none."""
         told = {unit.path for unit in self.texts if unit.name} | self.forms.keys()
         told |= {*filter(self.is_whole, self.sources)}
         by_worth = dict.fromkeys([*(unit.path for unit in best), *self.sources])
-        lines, used = {}, HEADER_TOKENS
+        lines, used = {}, LISTING_TOKENS
         for path in sorted(by_worth, key=told.__contains__):
             line = _shown(path)
             if path not in told and used < MAP_SHARE * budget:
@@ -219,16 +217,6 @@ class _Shown:
                 break
             lines[path] = f"{line}\n"
         return lines
-
-    def fill(self, best: list[Unit], room: int) -> None:
-        """Takes the first lines of the best that does not fit."""
-        for unit in [it for it in best if it not in self.texts][:10]:
-            for spare in (0, MARK_TOKENS, HEADER_TOKENS + MARK_TOKENS):
-                if text := _cut(unit.text, room - self.tokens() - spare):
-                    self.texts[unit] = text
-                    if self.tokens() <= room:
-                        return
-                    del self.texts[unit]
 
 
 def _frame(repo: Repo, identity: Identity, notes: str) -> str:
@@ -263,10 +251,8 @@ def _foot(used: int, budget: int) -> str:
 
 def _cut(text: str, budget: int) -> str:
     """The longest run of whole lines from the start that fits."""
-    tokens = _encoder().encode_ordinary(text)
-    while text and len(tokens) > budget:
-        text = _encoder().decode(tokens[: max(0, budget)])
-        text = text[: text.rfind("\n") + 1]
-        tokens = _encoder().encode_ordinary(text)
-        budget -= 1
+    many = budget
+    while text and _size(text) > budget:
+        text = _encoder().decode(_encoder().encode_ordinary(text)[: max(0, many)])
+        text, many = text[: text.rfind("\n") + 1], many - 1
     return text

@@ -9,10 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Mapping
 
-from repo import Repo, Source, terms
+from repo import TEST, Repo, Source, terms
 from shapes import Commit
 
-# What a signal adds at its strongest, fitted by benchmarks/packing.py; the last four multiply.
+# What a signal adds at its strongest, fitted by benchmarks/packing.py; the last three multiply.
 WEIGHTS = {
     "words": 1.0,
     "name": 0.1,
@@ -20,22 +20,14 @@ WEIGHTS = {
     "function": 0.05,
     "alike": 0.1,  # commits with such a subject changed its file
     "changed": 0.05,
-    "central": 1.0,  # without a question: how many files import it
-    "readme": 9.0,
+    "readme": 9.0,  # without a question
     "first": 0.1,  # of a file's best, for its imports
     "test": 0.8,
     "prose": 0.15,
     "other": 0.25,
 }
 COMMITS, HALF_LIFE_COMMITS = 500, 30
-PHRASES = {
-    "alike": "changed with such subjects",
-    "changed": "changed lately",
-    "central": "imported by others",
-    "readme": "tells what it is about",
-}
-TEST = re.compile(r"(^|[/_.])(tests?|testing|conftest|bench\w*|examples?)[/_.]")
-IMPORT = re.compile(r"^\s*(?:from|import)\s+([\w.]+)", re.M)
+STEM = 6  # letters
 Scores = Mapping[Hashable, float]
 
 
@@ -43,32 +35,25 @@ class Worth:
     """`scores` of units, the greater the better, and the reasons."""
 
     def __init__(self, repo: Repo, sources: Mapping[str, Source], question: str) -> None:
-        self.terms = terms(question) if question else set()
         self.sources, self.question = sources, question
-        units = [unit for source in sources.values() for unit in source.units]
-        words = _best(repo.index.scores(question, 3, 2, 1))
-        names = _best(repo.index.scores(question, 1, 0, 0))
-        files = Counter()
+        words, files = repo.index.scores(question, 3, 2, 1), Counter()
         for unit, score in words.items():
             files[unit.path] += score
-        self.signals = {
+        units = [unit for source in sources.values() for unit in source.units]
+        readme = () if question else (it for it in sources if it.lower().startswith("readme"))
+        self.signals: dict[str, Scores] = {
+            "words": _best(words),
+            "name": _best(repo.index.scores(question, 1, 0, 0)),
             "file": _best(files),
+            "function": {unit: 1 for unit in units if unit.is_function},
+            "readme": dict.fromkeys(readme, 1),
             **_history(repo.log(COMMITS), question),
-            **({} if question else _about(sources)),
         }
         kinds = {path: _kind(path, question) for path in sources}
-        by_file = {
-            path: sum(WEIGHTS[it] * got.get(path, 0) for it, got in self.signals.items())
-            for path in sources
-        }
+        signals = [(WEIGHTS[name], got) for name, got in self.signals.items()]
         self.scores = {
             unit: kinds[unit.path]
-            * (
-                by_file[unit.path]
-                + WEIGHTS["words"] * words.get(unit, 0)
-                + WEIGHTS["name"] * names.get(unit, 0)
-                + WEIGHTS["function"] * (unit.is_function)
-            )
+            * sum(weight * (got.get(unit) or got.get(unit.path, 0)) for weight, got in signals)
             for unit in units
         }
         for source in sources.values():
@@ -77,17 +62,18 @@ class Worth:
                 self.scores[source.units[0]] += WEIGHTS["first"] * most
 
     def why(self, path: str) -> str:
-        """The strongest reasons for showing something of a file."""
-        low = f"{path} {self.sources[path].text}".lower()
-        asked = dict.fromkeys(re.findall(r"\w+", self.question.lower()))
-        words = [it for it in asked if it in self.terms and re.search(rf"\b{it}", low)]
-        gains = {it: WEIGHTS[it] * got.get(path, 0) for it, got in self.signals.items()}
-        reasons = ["named in the question"] * (path.rpartition("/")[2] in self.question)
-        reasons += [f"words: {', '.join(words[:4])}"] * bool(words)
-        strong = sorted((it for it in PHRASES if gains.get(it, 0) > 0.01), key=gains.get)
-        return (
-            "; ".join([*reasons, *(PHRASES[it] for it in reversed(strong))][:2]) or "there was room"
-        )
+        """The reasons for showing something of a file, the strongest first."""
+        text, asked = self.sources[path].text.lower(), terms(self.question)
+        words = [it for it in re.findall(r"\w+", self.question.lower()) if it in asked]
+        words = [it for it in dict.fromkeys(words) if it in text and re.search(rf"\b{it}", text)]
+        told = {
+            "named in the question": path.rpartition("/")[2] in self.question,
+            f"words: {', '.join(words[:4])}": words,
+            "changed with such subjects": self.signals["alike"].get(path),
+            "changed lately": self.signals["changed"].get(path, 0) > 0.1,
+            "tells what it is about": path in self.signals["readme"],
+        }
+        return "; ".join([it for it, is_true in told.items() if is_true][:2]) or "there was room"
 
 
 def _best(scores: Scores) -> Scores:
@@ -96,40 +82,23 @@ def _best(scores: Scores) -> Scores:
     return {key: score / most for key, score in scores.items()}
 
 
-def _stems(text: str) -> set[str]:
-    return {word[:6] for word in re.findall(r"#?\w+", text.lower()) if len(word) > 2}
-
-
 def _history(commits: list[Commit], question: str) -> dict[str, Scores]:
-    asked = _stems(" ".join([*terms(question), *re.findall(r"#\d+", question)]))
-    told = [asked & _stems(commit.subject) for commit in commits]
-    common = Counter(term for said in told for term in said)
+    texts = [question, *(commit.subject for commit in commits)]
+    asked, *told = [{term[:STEM] for term in terms(text)} for text in texts]
+    common = Counter(term for said in told for term in said & asked)
     changed, alike = Counter(), Counter()
-    for age, (commit, said) in enumerate(zip(commits, told, strict=True)):
-        like = sum(math.log(1 + len(commits) / common[term]) for term in sorted(said))
+    for age, (commit, said) in enumerate(zip(commits, told)):
+        like = sum(math.log(1 + len(told) / common[term]) for term in sorted(said & asked))
         for path in commit.paths:
             changed[path] += 0.5 ** (age / HALF_LIFE_COMMITS)
-            alike[path] += like / (1 + len(commit.subject.split())) / len(commit.paths)
+            alike[path] += like / len(said) / len(commit.paths) if like else 0
     return {"changed": _best(changed), "alike": _best(alike)}
-
-
-def _about(sources: Mapping[str, Source]) -> dict[str, Scores]:
-    """What tells a newcomer what the repository is."""
-    homes = {re.sub(r"(/__init__)?\.\w+$", "", path).replace("/", "."): path for path in sources}
-    used = Counter()
-    for source in sources.values():
-        for name in IMPORT.findall(source.units[0].text) if source.units else ():
-            used[homes.get(name)] += 1
-    used.pop(None, 0)
-    readme = {path: 1 for path in sources if path.lower().startswith("readme")}
-    return {"central": _best(used), "readme": readme}
 
 
 def _kind(path: str, question: str) -> float:
     low = path.lower()
-    if TEST.search(low):
-        asked = re.search("(?i)test|bench", question)
-        return 1 if asked else WEIGHTS["test"] if question else 0.01
+    if TEST.search(low) and not re.search("(?i)test|bench", question):
+        return WEIGHTS["test"] if question else 0.01
     if low.endswith((".md", ".rst", ".txt")):
         return WEIGHTS["prose"]
     return 1 if low.endswith(".py") else WEIGHTS["other"]
