@@ -8,7 +8,7 @@ import difflib
 import hmac
 
 from fasthtml import components as c
-from fasthtml.core import FastHTML, fh_cfg
+from fasthtml.core import FastHTML, FtResponse, fh_cfg
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
@@ -97,10 +97,11 @@ def make_app(chat: Chat, control: Control, token: str, port: int) -> tuple[Guard
     return Guard(app, token, port), desk
 
 
-async def refused(request: Request, error: WorkbenchError) -> Response | tuple:
+async def refused(request: Request, error: WorkbenchError) -> Response | FtResponse:
     if request.headers.get("hx-request"):
         return PlainTextResponse(str(error), 409)
-    return c.Title("Not possible"), c.H1(error.message), c.P(error.hint)
+    view = c.Title("Not possible"), c.H1(error.message), c.P(error.hint)
+    return FtResponse(view, 409)  # FastHTML would take the error's class for the status
 
 
 async def not_found(request: Request, error: Exception) -> tuple:

@@ -128,9 +128,10 @@ async def steer(
         case "notes":
             desk.chat.briefing.notes.write_text(notes)
         case "attach":
-            if not text and (file := desk.repo.text(name)):
-                text = file.text
-            _put(desk, "attached", name, text)
+            file = None if text else desk.repo.text(name)
+            if not (text or file):
+                raise WorkbenchError(f"{name!r} has no text.", "Give a path, or paste a text.")
+            _put(desk, "attached", name, text or file.text)
         case "remove":
             _put(desk, "attached", about, "")
         case "full" | "outline" | "path" | "":
