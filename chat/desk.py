@@ -78,7 +78,7 @@ class Reply:
                 if spoken or self.model or self.speaker is built_in:
                     raise
                 notice = f"{error} The built-in engine answers instead."
-                self.speaker = built_in
+                self.speaker, self.facts = built_in, {}
 
     def _prompt(self) -> Prompt:
         speaker, self.commit = self.speaker, self.chat.repo.head() or ""

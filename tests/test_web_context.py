@@ -182,3 +182,11 @@ def test_steering_needs_the_pages_own_click(bench: Running) -> None:
         httpx.post(f"{bench.url}/context", data={"act": "renew"}, trust_env=False).status_code
         == 403
     )
+
+
+def test_too_much_that_is_pinned_can_be_unpinned(page: Page, bench: Running) -> None:  # noqa: F811
+    page.goto(f"{bench.url}/context?window=8192")
+    row(page, "big.txt").get_by_role("button", name="Pin").click()
+    expect(page.locator("main")).to_contain_text("What is pinned takes")
+    page.get_by_role("button", name="Auto").click()
+    expect(row(page, "big.txt")).to_be_visible()

@@ -28,14 +28,16 @@ routes = APIRouter(body_wrap=Shell)
 async def _told(desk: Desk, window: int = 0, ask: str = "") -> tuple[dict[str, Any], Counter[str]]:
     """What the model that would answer now is told, and what fills its window."""
     speaker, _ = await desk.chat.choice.speaker()
-    briefing, size = desk.chat.briefing, window or speaker.window_tokens
+    briefing, size = desk.chat.briefing, window if window > 0 else speaker.window_tokens
+    steer = briefing.steer()
     sent = briefing.sent("discussion", desk.current())
     kept = sent and sent["key"] == briefing.key(speaker) and size == speaker.window_tokens
     if kept and not ask:
         pack = sent["pack"]
     else:
         pack = await asyncio.to_thread(briefing.pack, speaker.name, size, ask)
-    fills = Counter({"frame": pack["frame_tokens"]})
+    added = count(steer.notes) + sum(count(text) for _, text in steer.attached)
+    fills = Counter({"frame": pack["frame_tokens"] - added, "notes, attached": added})
     for file in pack["files"]:
         fills[file["form"]] += file["tokens"]
     talk = (Message(*each) for each in sent["messages"][1:]) if sent else ()
@@ -57,10 +59,16 @@ async def meter(desk: Desk) -> FT:
 async def context(
     desk: Desk, window: int = 0, ask: str = "", sort: str = "", plain: bool = False
 ) -> tuple | Response:
-    pack, fills = await _told(desk, window, ask)
+    steer = desk.chat.briefing.steer()
+    try:
+        pack, fills = await _told(desk, window, ask)
+        now, _ = await _told(desk)
+    except WorkbenchError as error:  # too much is pinned
+        pins = (c.Li(path, Act(f" {path}", "Auto")) for path in steer.forms)
+        return c.Title("Context"), Page(c.P(str(error)), c.Ul(*pins))
     if plain:
         return Response(pack["text"], media_type="text/plain")
-    (now, _), steer, size = await _told(desk), desk.chat.briefing.steer(), fills.total()
+    size = fills.total()
     was, rows = {it["path"]: it["form"] for it in now["files"]}, []
     for it in sorted(pack["files"], key=lambda it: (sort != "path" and -it["tokens"], it["path"])):
         path, form = it["path"], it["form"]
@@ -110,7 +118,11 @@ async def context(
         c.P("By ", c.A("tokens", href="/context"), " or ", c.A("path", href="/context?sort=path")),
         c.Table(*rows),
     )
-    return c.Title("Context"), c.Form(*page, cls="context", hx_post="/context", hx_target="#main")
+    return c.Title("Context"), Page(*page)
+
+
+def Page(*content: FT) -> FT:
+    return c.Form(*content, cls="context", hx_post="/context", hx_target="#main")
 
 
 def Act(value: str, text: str) -> FT:
@@ -119,7 +131,13 @@ def Act(value: str, text: str) -> FT:
 
 @routes("/context", methods=["POST"])
 async def steer(
-    desk: Desk, act: str, window: int, ask: str, notes: str, name: str, text: str
+    desk: Desk,
+    act: str,
+    window: int = 0,
+    ask: str = "",
+    notes: str = "",
+    name: str = "",
+    text: str = "",
 ) -> tuple:
     what, _, about = act.partition(" ")
     match what:
