@@ -53,8 +53,11 @@ def set_up() -> None:
         ):
             stamp, wanted = folder / "workbench.stamp", (ROOT / name).read_text() + sys.version
             if not (stamp.exists() and stamp.read_text() == wanted):
-                install()
-                stamp.write_text(wanted)
+                try:
+                    install()
+                    stamp.write_text(wanted)
+                except OSError as error:  # all but the page works without them
+                    say(f"{error}. The page stays bare until there is a network, or npm.")
     if not VENV.samefile(sys.prefix):
         os.execv(PYTHON, [PYTHON, __file__, *sys.argv[1:]])
 
@@ -71,14 +74,12 @@ def _assets() -> None:
         return _run(*NPM)
     say(f"· npm is missing: the page's libraries come from {CDN}")
     for name, digest in json.loads((ROOT / "package.json").read_text())["assets"].items():
+        data = urlopen(CDN + name, timeout=30).read()
+        if sha256(data).hexdigest() != digest:
+            raise OSError(f"{name} is not what package.json says")
         place = ROOT / "node_modules" / re.sub(r"(?<=.)@[\d.]+", "", name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            place.write_bytes(urlopen(CDN + name).read())
-        except OSError as error:
-            sys.exit(f"{error}. Check the network, or install npm.")
-        if sha256(place.read_bytes()).hexdigest() != digest:
-            sys.exit(f"{place} is not what package.json says. Install npm, and start again.")
+        place.write_bytes(data)
 
 
 def _parser() -> argparse.ArgumentParser:
