@@ -15,6 +15,12 @@ beside two baselines under the same budget: whole files by path, and whole files
     python -m benchmarks.packing REPO ... [--commits N] [--seed S] [--budgets 8000 32000] [--fit]
 
 With --fit it tries other weights, one at a time, and prints those that are better.
+
+    python -m benchmarks.packing --speed 300 10000 [--repomix PATH/TO/repomix]
+
+With --speed it makes trees of so many Python files of about 60 lines and prints the seconds of the
+first pack in the process, of the median of five packs each after one changed file, of the whole
+command `workbench.py pack` at 128,000 tokens, and of repomix on the same tree.
 """
 
 import argparse
@@ -63,6 +69,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def cases(source: Path, folder: Path, wanted: int, seed: int) -> Iterator[Case]:
     subprocess.run(["git", "clone", "-qsn", str(source), str(folder)], check=True)
+    repo = Repo(folder)
     rows = git(folder, "log", "--no-merges", "--format=%H %P%x1f%s", "-n3000").splitlines()
     random.Random(seed).shuffle(rows)
     for row in rows:
@@ -72,7 +79,7 @@ def cases(source: Path, folder: Path, wanted: int, seed: int) -> Iterator[Case]:
             continue
         names = git(folder, "diff", "--name-only", "--diff-filter=M", parent, sha, "--", "*.py")
         if 0 < len(names.splitlines()) <= 6:
-            case = Case(Repo(folder), parent, subject, [], [], {})
+            case = Case(repo, parent, subject, [], [], {})
             for path in names.splitlines():
                 look(case, folder, sha, path)
             if 0 < len(case.functions) <= 12:
@@ -230,15 +237,69 @@ def fit(found: list[Case], budgets: list[int]) -> None:
     print(worth.WEIGHTS)
 
 
+def tree(root: Path, files: int) -> None:
+    """A repository of modules of six functions, with names drawn from 144."""
+    draw = random.Random(1)
+    verbs = "get set load save make find read write count parse merge open".split()
+    nouns = "user item page file row key path name order event price token".split()
+    names = [f"{verb}_{noun}" for verb in verbs for noun in nouns]
+    for n in range(files):
+        place = root / f"pkg{n % 100}" / f"mod_{n}.py"
+        place.parent.mkdir(exist_ok=True)
+        lines = [f'"""Module {n}: {draw.choice(names)}."""', "", "import os"]
+        for k in range(6):
+            one, two, three = draw.sample(names, 3)
+            lines += ["", "", f"def {one}_{n}_{k}(value, other=None):", f'    """{one}, {two}."""']
+            lines += ["    if other is None:", f"        other = {two}(value)"]
+            lines += ["    for each in other:", f"        {three}(each, value)"]
+            lines += [f"    return {three}_{k}(value)"]
+        place.write_text("\n".join(lines) + "\n")
+    for command in ("init -q", "add -A", "-c user.name=a -c user.email=a@b commit -qm first"):
+        git(root, *command.split())
+
+
+def timed(work: Callable[..., object], *arguments: object, **how: object) -> float:
+    begun = time.perf_counter()
+    work(*arguments, **how)
+    return time.perf_counter() - begun
+
+
+def speed(sizes: list[int], repomix: Path | None) -> None:
+    ask, source = "where is get_user read?", Path(__file__).resolve().parent.parent
+    print(f"{'files':>8} {'first':>8} {'later':>8} {'command':>8} {'repomix':>8}")
+    for files in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            tree(root, files)
+            repo = Repo.open(root)
+            first, later = timed(pack, repo, 128_000, WHO, ask), []
+            for path in repo.files()[:5]:
+                (root / path).write_text(f"{(root / path).read_text()}\nlate = 1\n")
+                later.append(timed(pack, repo, 128_000, WHO, ask))
+            ours = [sys.executable, source / "workbench.py", "pack", "--budget", "128000"]
+            ours += ["--repo", root, "--ask", ask]
+            theirs = [repomix, root, "--quiet", "-o", root / "out.xml"]
+            seconds = [
+                timed(subprocess.run, it, cwd=root, check=True, stdout=subprocess.DEVNULL)
+                for it in (ours, theirs)[: 1 + bool(repomix)]
+            ]
+        shown = [first, statistics.median(later), *seconds]
+        print(f"{files:8}", *(f"{it:8.2f}" for it in shown), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("repositories", nargs="+", type=Path)
+    parser.add_argument("repositories", nargs="*", type=Path)
     parser.add_argument("--commits", type=int, default=12, help="of each repository")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--budgets", type=int, nargs="+", default=[8_000, 32_000])
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--speed", type=int, nargs="+", metavar="FILES")
+    parser.add_argument("--repomix", type=Path)
     parser.add_argument("--only", choices=PACKERS, help="one packer")
     options = parser.parse_args()
+    if options.speed:
+        return speed(options.speed, options.repomix)
     with tempfile.TemporaryDirectory() as folder:
         by_repo = {
             source: [*cases(source, Path(folder) / str(n), options.commits, options.seed)]

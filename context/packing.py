@@ -8,9 +8,8 @@ blank and ends with a line's end: no token reaches over such a joint, so the cou
 
 import platform
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field
+from collections.abc import Collection, Mapping
+from dataclasses import field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,10 +25,8 @@ ENCODING = "cl100k_base"
 HERE = Path(__file__).resolve().parent
 MAP_SHARE, PATHS_SHARE = 0.13, 0.02  # of the budget: lines with symbols, then paths alone
 MAP_CHARS = 80
-LENGTH_POWER = 0.1  # long units pay a little for their length
-WHOLE_SHARE = 0.6  # of a file that is chosen: then the rest comes too
 MARK_TOKENS, LISTING_TOKENS = 8, 16  # of a piece, of the listing's ends: more than they take
-MOST_CHARS = 12  # of a token, in the mean of any text
+MOST_CHARS = 6  # of a token, in the mean of most texts
 OUTLINE = re.compile(  # definitions with a docstring's first line, constants, headings
     r'^ {0,4}(?:async def|def|class) (?:.*\n)*?.*:(?: *#.*)?\n(?: *r?""".*\n)?'
     r"|^[A-Z_]+\b.*\n|^##* .*\n",
@@ -79,13 +76,16 @@ def pack(
     """What `repo` has to say to a question, as much as fits: files in full, of others the parts
     that matter, a line of symbols, or the path alone. WorkbenchError when what a person forces is
     more than the budget."""
-    forms, sources = steer.forms, repo.index.sources()
+    found, forms = repo.index.sources(), steer.forms
+    age = {it: -n for n, each in reversed([*enumerate(repo.log(COMMITS))]) for it in each.paths}
+    oldest = sorted(found, key=lambda path: age.get(path, -COMMITS))
+    sources = {path: _forced(found[path], forms.get(path)) for path in oldest}
     worth = Worth(repo, sources, question)
-    commits = reversed([*enumerate(repo.log(COMMITS))])
-    age = {path: n for n, commit in commits for path in commit.paths}
-    oldest = dict(sorted(sources.items(), key=lambda it: -age.get(it[0], COMMITS)))
+    shown = _Shown(
+        sources, [unit for path in sources if path in forms for unit in sources[path].units]
+    )
     room = budget_tokens - count(_foot(budget_tokens, 2 * budget_tokens))
-    has_foot, shown = room >= 0, _Shown(oldest, forms)
+    has_foot = room >= 0
     if (forced := shown.tokens()) > max(0, room):
         what = f"What is pinned takes {forced:,} tokens of {budget_tokens:,}."
         raise WorkbenchError(what, "Unpin a file, or give a larger budget.")
@@ -93,11 +93,10 @@ def pack(
     attached = (f"===== attached: {_shown(it)} =====\n{text}\n" for it, text in steer.attached)
     tail = _cut("".join(attached), (room - forced - count(head)) // 2)
     room -= count(head) + count(tail)
-    scores = {unit: score for unit, score in worth.scores.items() if unit.path not in forms}
-    best = sorted(scores, key=lambda it: -scores[it] / (len(it.text) + 80) ** LENGTH_POWER)
+    best = sorted(worth.scores, key=lambda unit: -worth.scores[unit])
     lines = {path: f"{_shown(path)}\n" for path in sources}
     listing = _listing(lines, sources)
-    whole = _Shown(oldest, forms, best)
+    whole = _Shown(sources, best)
     fits = sum(len(it.text) for it in best) < MOST_CHARS * room
     if fits := fits and whole.tokens() + count(listing) <= room:
         shown = whole
@@ -107,14 +106,13 @@ def pack(
         listing = _listing(lines, sources)
         shown.fill(best, room - count(listing))
     blocks, files = shown.blocks(), []
-    for path, source in sources.items():
-        block, line = blocks.get(path, ""), lines.get(path, "")
-        names = line.removeprefix(_shown(path)).strip()
-        part = "outline" if names or path in forms else "excerpt"
-        form = "full" if shown.is_whole(path) else part if block or names else "path"
+    for path in found:
+        block, line, hidden = blocks.get(path, ""), lines.get(path, ""), sources[path].hidden
+        named = line.removeprefix(_shown(path)).strip()
+        part = "full" if shown.is_whole(path) else "excerpt" if block else named and "outline"
+        form = "outline" if part == "full" and forms.get(path) == "outline" else part or "path"
         why = "everything fits" if fits else worth.why(path) if block else "no room"
-        why = f"pinned as {forms[path]}" if path in forms else why
-        why = f"path only: {source.hidden}" if source.hidden else why
+        why = f"path only: {hidden}" if hidden else "pinned" if path in forms else why
         files.append(PackedFile(_shown(path), _size(block) + _size(line), form, why))
     parts = [head, *blocks.values(), listing, tail]
     used = sum(map(_size, parts))
@@ -124,15 +122,21 @@ def pack(
     return Pack("".join([*parts, foot]), total, budget_tokens, ENCODING, tuple(files), frame)
 
 
+def _forced(source: Source, form: str | None) -> Source:
+    """What a person lets be seen of a file."""
+    if source.hidden or form in (None, "full"):
+        return source
+    text = "".join(["(outline)\n", *OUTLINE.findall(source.text)])
+    units = (Unit(source.path, 1, text, "", False),) if form == "outline" else ()
+    return replace(source, hidden="" if units else "you chose so", units=units)
+
+
 class _Shown:
     """What is shown of each file, as it grows; `sources` in the order of the pack."""
 
-    def __init__(
-        self, sources: Mapping[str, Source], forms: Mapping[str, str], more: Iterable[Unit] = ()
-    ) -> None:
-        self.sources, self.forms = sources, forms
-        pinned = [it for path in sources if forms.get(path) == "full" for it in sources[path].units]
-        self.texts = {unit: unit.text for unit in [*pinned, *more]}  # in part only the last one
+    def __init__(self, sources: Mapping[str, Source], units: list[Unit]) -> None:
+        self.sources = sources
+        self.texts = {unit: unit.text for unit in units}  # in part only the last one
 
     def tokens(self) -> int:
         return sum(map(_size, self.blocks().values()))
@@ -143,19 +147,13 @@ class _Shown:
 
     def blocks(self) -> dict[str, str]:
         """The text of each file, whole ones first."""
-        paths = {unit.path for unit in self.texts}
+        paths = dict.fromkeys(unit.path for unit in self.texts)
         whole = {path for path in paths if self.is_whole(path)}
-        blocks = {}
-        for path in sorted(self.sources, key=lambda path: path not in whole):
-            if path in paths:
-                blocks[path] = self._block(path, "" if path in whole else " (parts)")
-            elif self.forms.get(path) == "outline" and self.sources[path].units:
-                text = "".join(OUTLINE.findall(self.sources[path].text))
-                blocks[path] = f"===== {_shown(path)} (outline) =====\n{text}\n"
-        return blocks
+        order = sorted(self.sources, key=lambda path: path not in whole)
+        return {path: self._block(path, path in whole) for path in order if path in paths}
 
-    def _block(self, path: str, mark: str) -> str:
-        parts, joined = [f"===== {_shown(path)}{mark} =====\n"], True
+    def _block(self, path: str, whole: bool) -> str:
+        parts, joined = [f"===== {_shown(path)}{'' if whole else ' (parts)'} =====\n"], True
         for unit in self.sources[path].units:
             text = self.texts.get(unit)
             if text is not None:
@@ -166,24 +164,16 @@ class _Shown:
         return "".join([*parts, "\n"])
 
     def take(self, best: list[Unit], room: int) -> None:
-        """Takes, best first, what should fit; a file of which most is taken comes whole."""
-        here = Counter()
-        for unit in self.texts:
-            here[unit.path] += len(unit.text)
+        """Takes, best first, what should fit."""
+        paths = {unit.path for unit in self.texts}
         for unit in best:
-            if unit in self.texts or len(unit.text) > MOST_CHARS * room:
-                continue
-            path, source, choices = unit.path, self.sources[unit.path], [[unit]]
-            if here[path] + len(unit.text) >= WHOLE_SHARE * len(source.text):
-                choices = [[it for it in source.units if it not in self.texts], [unit]]
-            for some in choices:
-                cost = sum(_size(it.text) for it in some) + MARK_TOKENS
-                cost += 0 if here[path] else MARK_TOKENS + _size(f"{_shown(path)}\n")
+            if unit not in self.texts and len(unit.text) < MOST_CHARS * room:
+                new = "" if unit.path in paths else self._block(unit.path, False)
+                cost = _size(unit.text) + MARK_TOKENS + _size(new)
                 if cost <= room:
-                    self.texts |= {it: it.text for it in some}
-                    here[path] += sum(len(it.text) for it in some)
+                    self.texts[unit] = unit.text
+                    paths.add(unit.path)
                     room -= cost
-                    break
 
     def fill(self, best: list[Unit], room: int) -> None:
         """Takes what really fits, then the first lines of the best that does not."""
@@ -202,7 +192,7 @@ class _Shown:
 
     def lines(self, best: list[Unit], budget: int) -> dict[str, str]:
         """The paths of all files while there is room, with symbols of those that show none."""
-        told = {unit.path for unit in self.texts if unit.name} | self.forms.keys()
+        told = {unit.path for unit in self.texts if unit.name}
         told |= {*filter(self.is_whole, self.sources)}
         by_worth = dict.fromkeys([*(unit.path for unit in best), *self.sources])
         lines, used = {}, LISTING_TOKENS

@@ -15,8 +15,7 @@ from shapes import Commit
 # What a signal adds at its strongest, fitted by benchmarks/packing.py; the last three multiply.
 WEIGHTS = {
     "words": 1.0,
-    "name": 0.1,
-    "file": 0.07,
+    "file": 0.07,  # all its words together
     "function": 0.05,
     "alike": 0.1,  # commits with such a subject changed its file
     "changed": 0.05,
@@ -27,6 +26,7 @@ WEIGHTS = {
     "other": 0.25,
 }
 COMMITS, HALF_LIFE_COMMITS = 500, 30
+NAME, PATH, TEXT = 3, 2, 1  # what a word weighs there
 STEM = 6  # letters
 Scores = Mapping[Hashable, float]
 
@@ -36,14 +36,13 @@ class Worth:
 
     def __init__(self, repo: Repo, sources: Mapping[str, Source], question: str) -> None:
         self.sources, self.question = sources, question
-        words, files = repo.index.scores(question, 3, 2, 1), Counter()
+        words, files = repo.index.scores(question, NAME, PATH, TEXT), Counter()
         for unit, score in words.items():
             files[unit.path] += score
         units = [unit for source in sources.values() for unit in source.units]
         readme = () if question else (it for it in sources if it.lower().startswith("readme"))
         self.signals: dict[str, Scores] = {
             "words": _best(words),
-            "name": _best(repo.index.scores(question, 1, 0, 0)),
             "file": _best(files),
             "function": {unit: 1 for unit in units if unit.is_function},
             "readme": dict.fromkeys(readme, 1),
@@ -65,7 +64,7 @@ class Worth:
         """The reasons for showing something of a file, the strongest first."""
         text, asked = self.sources[path].text.lower(), terms(self.question)
         words = [it for it in re.findall(r"\w+", self.question.lower()) if it in asked]
-        words = [it for it in dict.fromkeys(words) if it in text and re.search(rf"\b{it}", text)]
+        words = [it for it in dict.fromkeys(words) if it in text]
         told = {
             "named in the question": path.rpartition("/")[2] in self.question,
             f"words: {', '.join(words[:4])}": words,

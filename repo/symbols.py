@@ -98,6 +98,7 @@ class Index:
 
     def search(self, words: str, limit: int = 5) -> list[Place]:
         """The definitions, sections and stretches of text that match best."""
+        self.sources()
         tests = 1 if re.search("test|bench", words) else 0.5  # else tests answer every question
         found = {
             unit: score * (tests if TEST.search(unit.path) else 1)
@@ -108,10 +109,9 @@ class Index:
         return [Place(it.path, it.line, it.text.rstrip(), it.name, score=found[it]) for it in best]
 
     def scores(self, words: str, name: float, path: float, text: float) -> dict[Unit, float]:
-        """How well each unit matches, by the weights of its own name, its path and its text."""
+        """How well each unit of the last `sources()` matches, by these weights of its columns."""
         query = " OR ".join(f'"{term}"' for term in sorted(terms(words))) or '""'
         with self._lock:
-            self.sources()
             rows = self._table.execute(SEARCH, [name, path, text, query])
             return {self._units[row]: score for row, score in rows}
 

@@ -84,9 +84,7 @@ def shop() -> dict[str, str]:
     }
 
 
-TAKINGS = (
-    "    # at night\n    @staticmethod\n    def countTakings(coins):\n        return sum(coins)\n"
-)
+TAKINGS = "    @staticmethod\n    def countTakings(coins):\n        return sum(coins)\n"
 NIGHT = "def close_up(till):\n    return till.countTakings([1])\n"
 
 
@@ -95,7 +93,7 @@ def test_what_is_asked_for_is_shown_with_its_place_and_its_caller(
 ) -> None:
     """# G5"""
     made = pack(Repo.open(git_repo(shop())), 1_500, WHO, "Who is counting the takings?")
-    line = shop()["shop/till.py"].splitlines().index("    # at night") + 1
+    line = shop()["shop/till.py"].splitlines().index("    @staticmethod") + 1
     assert f"[{line} in Till]\n{TAKINGS}" in made.text
     assert f"===== night.py =====\n{NIGHT}" in made.text
     forms = {file.path: file.form for file in made.files}
@@ -222,13 +220,13 @@ def test_forms_can_be_forced(git_repo: Callable[..., Path]) -> None:
     made = pack(repo, 1_800, WHO, "Who is counting the takings?", steer)
     exact(made)
     found = {file.path: (file.form, file.reason) for file in made.files}
-    assert found["shop/room_9.py"] == ("full", "pinned as full")
+    assert found["shop/room_9.py"] == ("full", "pinned")
     assert f"===== shop/room_9.py =====\n{files['shop/room_9.py']}\n" in made.text
-    outline = 'RATE = 3\ndef find(\n    a: int,\n) -> int:\n    """Finds it.\n\n'
-    assert f"===== plan.py (outline) =====\n{outline}" in made.text
-    assert "===== notes/plan.md (outline) =====\n# Plan\n## Later\n\n" in made.text
-    assert found["plan.py"] == ("outline", "pinned as outline")
-    assert found["night.py"] == ("path", "pinned as path") and NIGHT not in made.text
+    outline = '(outline)\nRATE = 3\ndef find(\n    a: int,\n) -> int:\n    """Finds it.\n\n'
+    assert f"===== plan.py =====\n{outline}" in made.text
+    assert "===== notes/plan.md =====\n(outline)\n# Plan\n## Later\n\n" in made.text
+    assert found["plan.py"] == ("outline", "pinned")
+    assert found["night.py"] == ("path", "path only: you chose so") and NIGHT not in made.text
     assert found[".env"] == ("path", "path only: secret") and "hunter2" not in made.text
     assert "secret_sauce" not in made.text and "More." not in made.text
     with pytest.raises(WorkbenchError, match="pinned"):
