@@ -67,7 +67,7 @@ def count(text: str) -> int:
     return len(_encoder().encode_ordinary(text))
 
 
-_size = lru_cache(50_000)(count)  # of what comes again in the next pack
+_size = lru_cache(20_000)(count)  # of what comes again in the next pack
 
 
 def pack(
