@@ -89,7 +89,7 @@ def measure(source: Path, commits: int, shares: list[float]) -> None:
                 asyncio.run(ask(chat, discussion, subject))
                 speaker, _ = asyncio.run(chat.choice.speaker())
                 told = chat.briefing.pack(speaker.name, speaker.window_tokens, subject)
-                alone += told.total_tokens + count(talks[at] + subject)
+                alone += told["total_tokens"] + count(talks[at] + subject)
             asyncio.run(ask(chat, discussion, "And what else?"))
             bodies = [request.body["messages"] for request in server.chats[start:]]
             texts = ["".join(each["content"] for each in messages) for messages in bodies]
@@ -97,9 +97,9 @@ def measure(source: Path, commits: int, shares: list[float]) -> None:
             renewed = sum(one != other for one, other in pairwise(packs))
             note = f"{renewed} renewed, second question {100 * share(*texts[-2:]):.1f}"
             row(f"kept, renewed at {renew:.2f}", texts[:-1], alone, note)
-        forms = [file.form for file in told.files]
+        forms = [file["form"] for file in told["files"]]
         held = ", ".join(f"{forms.count(form)} {form}" for form in sorted(set(forms)))
-        print(f"{len(steps)} commits; the last pack has {told.total_tokens:,} tokens: {held}\n")
+        print(f"{len(steps)} commits; the last pack has {told['total_tokens']:,} tokens: {held}\n")
 
 
 def main() -> None:

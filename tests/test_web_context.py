@@ -123,7 +123,7 @@ def test_a_window_and_a_question_are_tried_without_changing_anything(
     page.select_option("main [name=window]", "8192")
     page.fill("main [name=ask]", "where does it start?")
     page.keyboard.press("Enter")
-    expect(page.locator("main")).to_contain_text("of 8,192")
+    expect(page.locator("main")).to_contain_text("Of 8,192")
     expect(page.locator("main")).to_contain_text("against now")
     expect(row(page, "big.txt").locator("mark")).to_contain_text("full →")
     assert told(bench).count("word word") == 3_000 > told(bench, window=8192).count("word word")

@@ -90,11 +90,9 @@ async def context(
             c.Tr(c.Td(name), c.Td(c.Progress(value=tokens, max=size)), c.Td(f"{tokens:,}"))
             for name, tokens in fills.items()
         ),
-        c.P(
-            f"Tokens by our count, of {size:,}. ", f"Tried: {more:+,} against now." if more else ""
-        ),
+        c.P(f"Of {size:,} tokens by our count. Packed: {more:+,} against now."),
         c.Div(
-            c.Input(name="ask", value=ask, placeholder="A question to try", aria_label="Question"),
+            c.Input(name="ask", value=ask, placeholder="A question to try"),
             c.Select(*sizes, name="window", aria_label="Window"),
             Act("try", "Try"),
             Act("renew", "Renew"),
@@ -106,16 +104,13 @@ async def context(
             c.A("Download", href=text, download="context.txt"),
             c.Pre(pack["text"]),
         ),
-        c.H2("Notes"),
-        c.Textarea(steer.notes, name="notes", aria_label="Notes"),
+        c.Label("Notes", c.Textarea(steer.notes, name="notes")),
         Act("notes", "Save"),
-        c.H2("Attached"),
         c.Ul(*attached),
-        c.Input(name="name", placeholder="A path, or a name for a text", aria_label="Name"),
-        c.Textarea(name="text", placeholder="The text, if it is no file", aria_label="Text"),
+        c.Input(name="name", placeholder="A path, or a name for a text"),
+        c.Textarea(name="text", placeholder="The text, if it is no file"),
         Act("attach", "Attach"),
-        c.H2("Files"),
-        c.P("By ", c.A("tokens", href="/context"), " or ", c.A("path", href="/context?sort=path")),
+        c.P("Files by ", c.A("tokens", href="?"), " or ", c.A("path", href="?sort=path")),
         c.Table(*rows),
     )
     return c.Title("Context"), Page(*page)
@@ -146,10 +141,9 @@ async def steer(
         case "notes":
             desk.chat.briefing.notes.write_text(notes)
         case "attach":
-            file = None if text else desk.repo.text(name)
-            if not (text or file):
+            if not (text := text or getattr(desk.repo.text(name), "text", "")):
                 raise WorkbenchError(f"{name!r} has no text.", "Give a path, or paste a text.")
-            _put(desk, "attached", name, text or file.text)
+            _put(desk, "attached", name, text)
         case "remove":
             _put(desk, "attached", about, "")
         case "full" | "outline" | "path" | "":
