@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from context.worth import COMMITS, Worth
+from context.worth import COMMITS, Worth, is_program
 from repo import Repo, Source, Unit
 from shapes import Pack, PackedFile, WorkbenchError, frozen
 
@@ -101,7 +101,11 @@ def pack(
     if fits := fits and whole.tokens() + count(listing) <= room:
         shown = whole
     else:
-        shown.take(best, room - int((MAP_SHARE + PATHS_SHARE) * budget_tokens))
+        free = room - int((MAP_SHARE + PATHS_SHARE) * budget_tokens)
+        if sum(_size(it.text) for it in best if is_program(it.path)) <= free:
+            # then none of it is left out for a test
+            best.sort(key=lambda it: not is_program(it.path))
+        shown.take(best, free)
         lines = shown.lines(best, budget_tokens)
         listing = _listing(lines, sources)
         shown.fill(best, room - count(listing))

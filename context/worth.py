@@ -28,6 +28,7 @@ WEIGHTS = {
 COMMITS, HALF_LIFE_COMMITS = 500, 30
 NAME, PATH, TEXT = 3, 2, 1  # what a word weighs there
 STEM = 6  # letters
+PROSE = (".md", ".rst", ".txt")
 Scores = Mapping[Hashable, float]
 
 
@@ -98,6 +99,10 @@ def _kind(path: str, question: str) -> float:
     low = path.lower()
     if TEST.search(low) and not re.search("(?i)test|bench", question):
         return WEIGHTS["test"] if question else 0.01
-    if low.endswith((".md", ".rst", ".txt")):
+    if low.endswith(PROSE):
         return WEIGHTS["prose"]
     return 1 if low.endswith(".py") else WEIGHTS["other"]
+
+
+def is_program(path: str) -> bool:
+    return not TEST.search(path.lower()) and not path.lower().endswith(PROSE)
