@@ -96,7 +96,7 @@ def ReviewCard(desk: Desk, row: Row) -> FT:
     if status == "refused":
         on = bool(desk.settings.get("automatic"))
         foot.append(Box("By itself, up to three times", on, "automatic"))
-    foot = c.Footer(*foot, hx_include=f"#w{number}")
+    foot = c.Footer(*foot, hx_include="closest footer")
     how = {"hx_vals": {"sha": row["sha"]}, "hx_sync": "this:drop"}
     return c.Section(c.Header(*head), *body, foot, id=f"p{number}", cls=f"card {status}", **how)
 

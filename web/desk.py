@@ -32,6 +32,10 @@ ACTS = {  # what can be done with a proposal, by its status; the first one stand
     "undone": ("redo",),
 }
 SETTINGS = ("side_by_side", "automatic")
+CHANGED = (
+    "The edit or its files have changed since this was shown; nothing was done.",
+    "Read the card again: it shows what would be applied now.",
+)
 
 
 @frozen
@@ -82,7 +86,7 @@ class Desk:
         row = self.discussions.proposal(proposal)
         allowed = (*ACTS.get(row["status"], ()), *SETTINGS, "stop")
         if click.sha != row["sha"] or what not in allowed:
-            raise WorkbenchError("This edit has changed since it was shown.", "Read it again.")
+            raise WorkbenchError(*CHANGED)
         if task := self.tests.pop(proposal, None):
             task.cancel()
         try:
@@ -125,26 +129,22 @@ class Desk:
 
     async def try_out(self, row: Row) -> None:
         """Run the tests on an edit; what they say joins what the check found."""
-        proposal = row["id"]
-        verdict = await self.chat.judge(proposal)
+        verdict = await self.chat.judge(row["id"])
         async with aclosing(patches.run_tests(self.branch, verdict)) as told:
             async for news in told:
                 if isinstance(news, Note):
-                    found = replace(verdict, notes=[*verdict.notes, news])
-                    self.discussions.judge(proposal, found)
+                    verdict = replace(verdict, notes=[*verdict.notes, news])
                 elif news:
                     self.chat.publish(row["discussion"], "phase", row["message"], news)
-        del self.tests[proposal]
-        self.mark(proposal)
+        self.discussions.judge(row["id"], verdict)
+        del self.tests[row["id"]]
+        self.mark(row["id"])
 
     async def apply(self, row: Row) -> None:
         """Check the edit again, apply it, and have the supervisor wake the new body."""
         verdict = await self.chat.judge(row["id"])
         if not verdict.ok or self.discussions.proposal(row["id"])["sha"] != row["sha"]:
-            raise WorkbenchError(
-                "The files have changed since this diff was shown, and nothing was applied.",
-                "Read the card again: it shows what would be applied now.",
-            )
+            raise WorkbenchError(*CHANGED)
         rows = self.discussions.messages(row["discussion"])
         asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
         digest = json.loads(row["facts"]).get("digest") or ""

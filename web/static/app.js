@@ -18,15 +18,13 @@
 
   // Show the page as the body that is live now makes it. A connection that was kept alive may
   // still lead to the body that leaves: then once more, as it closes them one by one.
-  const renew = async (tries = 8) => {
+  const renew = async () => {
     const { body, js } = $("version").dataset;
     if (js !== $("page").dataset.js) return location.reload();
-    if (body === $("page").dataset.body || tries === 0) return;
-    // asked for as a history restore, FastHTML gives the whole page and not its main part
-    const headers = { "HX-History-Restore-Request": "true" };
-    const swap = { target: "#page", select: "#page", swap: "outerHTML", headers };
-    await htmx.ajax("GET", location.pathname + location.search, swap);
-    await renew(tries - 1);
+    for (let tries = 8; tries && body !== $("page").dataset.body; tries--) {
+      const page = await (await fetch(location)).text();
+      htmx.swap("#page", page, { swapStyle: "outerHTML" }, { select: "#page" });
+    }
   };
 
   on("DOMContentLoaded", () => type($("draft").value || sessionStorage.getItem("draft") || ""));
