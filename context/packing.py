@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 ENCODING = "cl100k_base"
 HERE = Path(__file__).resolve().parent
-MAP_SHARE, PATHS_SHARE = 0.13, 0.02  # of the budget: lines with symbols, then paths alone
+LISTING_SHARE, LEAST_LISTING_SHARE = 0.15, 0.02  # of the budget
+NAMES_SHARE = 0.87  # of the listing: paths with symbols, then paths alone
 MAP_CHARS = 80
 MARK_TOKENS, LISTING_TOKENS = 8, 16  # of a piece, of the listing's ends: more than they take
 MOST_CHARS = 6  # of a token, in the mean of most texts
@@ -101,12 +102,14 @@ def pack(
     if fits := fits and whole.tokens() + count(listing) <= room:
         shown = whole
     else:
-        free = room - int((MAP_SHARE + PATHS_SHARE) * budget_tokens)
-        if sum(_size(it.text) for it in best if is_program(it.path)) <= free:
+        listed = int(LISTING_SHARE * budget_tokens)
+        program = _Shown(sources, [it for it in best if is_program(it.path)]).tokens()
+        if program <= room - LEAST_LISTING_SHARE * budget_tokens:
             # then none of it is left out for a test
             best.sort(key=lambda it: not is_program(it.path))
-        shown.take(best, free)
-        lines = shown.lines(best, budget_tokens)
+            listed = min(listed, room - program)
+        shown.take(best, room - listed)
+        lines = shown.lines(best, listed)
         listing = _listing(lines, sources)
         shown.fill(best, room - count(listing))
     blocks, files = shown.blocks(), []
@@ -194,7 +197,7 @@ class _Shown:
                 break
             del self.texts[unit]
 
-    def lines(self, best: list[Unit], budget: int) -> dict[str, str]:
+    def lines(self, best: list[Unit], room: int) -> dict[str, str]:
         """The paths of all files while there is room, with symbols of those that show none."""
         told = {unit.path for unit in self.texts if unit.name}
         told |= {*filter(self.is_whole, self.sources)}
@@ -202,12 +205,12 @@ class _Shown:
         lines, used = {}, LISTING_TOKENS
         for path in sorted(by_worth, key=told.__contains__):
             line = _shown(path)
-            if path not in told and used < MAP_SHARE * budget:
+            if path not in told and used < NAMES_SHARE * room:
                 names = dict.fromkeys(f"{it.name}, " for it in self.sources[path].units if it.name)
                 names = "".join(names)[: max(MAP_CHARS - len(path), MAP_CHARS // 2)]
                 line += f": {names.rpartition(', ')[0] or names}" if names else ""
             used += _size(f"{line}\n")
-            if used > (MAP_SHARE + PATHS_SHARE) * budget:
+            if used > room:
                 break
             lines[path] = f"{line}\n"
         return lines
