@@ -32,7 +32,7 @@ BROKEN = """I will do it.
  
 +raise RuntimeError("boom at import")
 +
- from chat.choice import Choice
+ from chat.briefing import ASSISTANT, room
 ```
 """
 RETITLED = """The heading of the home page becomes a greeting.
