@@ -21,7 +21,7 @@ ASSISTANT = "Chip O'Theseus"
 REPLY_TOKENS = 8_192
 PACK_SHARE = 0.64  # of the window less the reply: 0.6 of 128K; the rest is for talk
 PACK_MOST = 0.9  # of what the model can take, with the first question and its answer
-RENEW_SHARE = 0.2  # of the pack may be told after it: on average a tenth more to read
+RENEW_SHARE = 0.2  # of the pack may be told after it (benchmarks/prompt_cache.py)
 EXCERPT_SHARE = 0.02  # of the pack, for one question
 NOTES = "//notes"  # no path is written so
 REMEMBER = re.compile(r"(?:please,? )?remember(?: that\b|:)(.+)", re.I | re.S)
@@ -62,8 +62,7 @@ class Briefing:
         return json.dumps([speaker.name, speaker.window_tokens, steer.forms, steer.attached])
 
     def sent(self, column: str, value: int) -> dict[str, Any] | None:
-        """What was sent with one pack, by its `id`, or the newest of a `discussion`: every request
-        is a beginning of its `messages`."""
+        """The newest of a `discussion`, or by `id`: each request begins its `messages`."""
         sql = f"SELECT * FROM briefing WHERE {column} = ? ORDER BY id DESC LIMIT 1"
         for row in self.state.rows(sql, value):
             if row["sent"]:  # else it is to be renewed
