@@ -168,12 +168,10 @@ def _wire(options: argparse.Namespace) -> "Chat":
 
 def _pack(options: argparse.Namespace) -> int:
     """Print what the model is told."""
-    from chat import ASSISTANT
-    from context import Identity, pack
-    from repo import Repo
-
-    identity = Identity(ASSISTANT, APP_NAME, "a language model", options.budget)
-    answer = asdict(pack(Repo.open(options.repo), options.budget, identity, options.ask))
+    chat = _wire(options)
+    speaker, _ = asyncio.run(chat.choice.speaker())
+    window = speaker.window_tokens
+    answer = chat.briefing.pack(speaker.name, window, options.ask, options.budget)
     answer["budget"] = answer.pop("budget_tokens")
     return _show(options, answer, answer["text"])
 

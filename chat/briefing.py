@@ -50,10 +50,10 @@ class Briefing:
             file.write(f"- {' '.join(found[1].split())}\n")
         return "Noted; the notes stand on the Context page. "
 
-    def pack(self, name: str, window: int, question: str = "", most: float = 1e9) -> dict[str, Any]:
-        """As JSON. The same for all discussions with a model, as far as `most` tokens allow."""
+    def pack(self, name: str, window: int, question: str = "", budget: int = 0) -> dict[str, Any]:
+        """As JSON. Without a question the same for all discussions with a model."""
         who = Identity(ASSISTANT, self.app_name, name, window)
-        budget = int(min(PACK_SHARE * room(window), most))
+        budget = budget or int(PACK_SHARE * room(window))
         return asdict(pack(self.repo, budget, who, question, self.steer()))
 
     def key(self, speaker: Model) -> str:
@@ -97,7 +97,8 @@ class Briefing:
             goes_on = later_tokens <= RENEW_SHARE * told["total_tokens"]
         if not goes_on or later.size(*messages) > usable:
             most = max(PACK_MOST * usable - later.size(question, *history[:2]), usable / 4)
-            told = self.pack(speaker.name, speaker.window_tokens, text, most)
+            budget = int(min(PACK_SHARE * room(speaker.window_tokens), most))
+            told = self.pack(speaker.name, speaker.window_tokens, text, budget)
             talk = later.talk(history, question, usable - told["total_tokens"] - 16)
             row, later_tokens, messages = None, 0, [Message("system", told["text"]), *talk]
         if discussion:
