@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ENCODING = "cl100k_base"
 HERE = Path(__file__).resolve().parent
-LISTING_SHARE, LEAST_LISTING_SHARE = 0.15, 0.02  # of the budget
+LISTING_SHARE, LEAST_LISTING_SHARE = 0.1, 0.02  # of the budget
 NAMES_SHARE = 0.87  # of the listing: paths with symbols, then paths alone
 MAP_CHARS = 80
 MARK_TOKENS, LISTING_TOKENS = 8, 16  # of a piece, of the listing's ends: more than they take

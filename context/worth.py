@@ -17,8 +17,8 @@ WEIGHTS = {
     "words": 1.0,
     "file": 0.07,  # all its words together
     "function": 0.05,
-    "alike": 0.1,  # commits with such a subject changed its file
-    "changed": 0.05,
+    "alike": 0.2,  # commits with such a subject changed its file
+    "changed": 0.1,
     "readme": 9.0,  # without a question
     "first": 0.1,  # of a file's best, for its imports
     "test": 0.8,
@@ -28,6 +28,7 @@ WEIGHTS = {
 COMMITS, HALF_LIFE_COMMITS = 500, 30
 NAME, PATH, TEXT = 3, 2, 1  # what a word weighs there
 STEM = 6  # letters
+SHORT_CHARS, LENGTH_POWER = 80, 0.1  # long units pay a little for their length
 PROSE = (".md", ".rst", ".txt")
 Scores = Mapping[Hashable, float]
 
@@ -60,6 +61,8 @@ class Worth:
             if source.units:
                 most = max(self.scores[unit] for unit in source.units)
                 self.scores[source.units[0]] += WEIGHTS["first"] * most
+        for unit in units:
+            self.scores[unit] /= (len(unit.text) + SHORT_CHARS) ** LENGTH_POWER
 
     def why(self, path: str) -> str:
         """The reasons for showing something of a file, the strongest first."""
