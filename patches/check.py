@@ -27,7 +27,8 @@ def preview(repo: Repo, text: str, base: str = "") -> Verdict:
     `base` is the commit that the edit was made for; a verdict without a `form` found no edit.
     """
     edits = [edit for segment in find(text) for edit in segment.edits]
-    form, notes = edits[0].form if edits else "", []
+    forms, notes = [edit.form for edit in edits], []
+    form = next((form for form in forms if form != "file"), "".join(forms[:1]))
     try:
         fitted = fit(repo, edits, base)
         if not fitted:

@@ -5,13 +5,12 @@ bytes that it does not change stay; no path leaves the repository.
 """
 
 import difflib
-import itertools
 import re
 from pathlib import PurePosixPath
 
-from patches.place import Run, changed, place
-from patches.read import FileEdit
-from patches.whole import rewrite_lines
+from patches.place import place
+from patches.read import FileEdit, Hunk, smallest
+from patches.whole import rewrite
 from repo import Repo
 from shapes import Change, Note, SourceFile, WorkbenchError, frozen
 
@@ -20,7 +19,13 @@ MODES = ("100644", "100755")
 ODD_NAME = re.compile(
     r"(^|/)((con|prn|aux|nul|com\d|lpt\d)(\.|/|$)| |[^/]{100})|[ .](/|$)|.{500}", re.I
 )
-ONE_DIFF = "Send one diff for each file, and one hunk for each place."
+ONE_DIFF = "Send one diff for each file."
+PATH = re.compile(
+    r"(?<![\w./])(?:[\w.@+-]+/)*(?:[\w.@+-]*\w\.[a-z]\w{0,8}|\.[a-z]\w*|[A-Z]\w+file)(?![\w/]|:\d|\.\w)"
+)
+FILLERS = {"file", "filename", "path", "new", "updated", "full"}
+SHELL = re.compile(r"(ba|z|fi|power)?sh\b|shell|console|text\b|output", re.I)
+MARGIN = re.compile(r"\t|  ")
 BOM = "\ufeff"
 
 
@@ -49,45 +54,57 @@ def fit(repo: Repo, edits: list[FileEdit], base: str = "") -> list[Fitted]:
 
 
 def _is_example(repo: Repo, edit: FileEdit, modes: dict[str, str]) -> bool:
-    """Whether a block only quotes a file, or stands under a word that is no path."""
-    if edit.whole is None or edit.trouble:
+    """Whether a block only quotes a file, or is none."""
+    if edit.whole is None:
         return False
-    name = _ending(edit.old, modes)
-    if name not in modes:
-        return not re.fullmatch(r"\S*[./]\S*", edit.old)
-    file = repo.text(name)
+    path, is_sure = _named(edit, modes)
+    if not path or (SHELL.match(edit.said[0]) and not is_sure):
+        return True
+    file = repo.text(path) if path in modes and not edit.trouble else None
     quoted, lines = (
-        [line.strip() for line in text.split("\n") if line.strip()]
+        "\n".join(["", *filter(None, map(str.strip, text.split("\n"))), ""])
         for text in (edit.whole, file.text if file else "")
     )
-    return "\n".join(["", *quoted, ""]) in "\n".join(["", *lines, ""])
+    return quoted in lines
 
 
-def _ending(path: str, modes: dict[str, str]) -> str:
-    """The file that a sentence ends in, or the path as it is."""
-    last = path.rpartition(" ")[2]
-    return last if path not in modes and last in modes else path
+def _named(edit: FileEdit, modes: dict[str, str]) -> tuple[str, bool]:
+    """The path that is said of an edit without a header, or "", and whether that is all that is
+    said. A file that is new must be named beyond doubt."""
+    for number, text in enumerate(edit.said):
+        found = {*PATH.findall(text)}
+        for path in filter(text.__contains__, modes):
+            if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w/-]|\.\w|:\d)", text):
+                found.add(path)
+        found -= {one for one in found for two in found if one != two and one in two}
+        path = found.pop() if len(found) == 1 else ""
+        rest = re.sub(r"\([^)]*\)", " ", text.replace(path, " ")).lower()
+        words = {*re.findall(r"\w+", rest)} - FILLERS
+        is_fence = edit.whole is not None and not number
+        is_all = not words or (is_fence and len(words) == 1)  # which is the language
+        is_told = edit.whole is None or re.search(r":\W*$", text)
+        is_known = path in modes or is_all or f"`{path}`" in text
+        if path and is_known and (is_all or is_told):
+            return path, is_all
+    return "", False
 
 
 def _paths(edit: FileEdit, modes: dict[str, str]) -> tuple[str | None, str | None]:
     """The paths before and after: without git's `a/` and `b/`, else as written."""
-    name = edit.new or edit.old
+    written = [edit.old, edit.new] if edit.old or edit.new else [_named(edit, modes)[0] or None] * 2
+    name = written[1] or written[0]
     if edit.trouble or not name or len(name) > MAX_NAME:
         why = edit.trouble or f"is longer than {MAX_NAME}" * bool(name) or "names no file"
         raise WorkbenchError(f"{(name or 'The edit')[:60]} {why}.", "Send the whole edit again.")
-    written = [path and str(PurePosixPath(path)) for path in (edit.old, edit.new)]
+    written = [path and str(PurePosixPath(path)) for path in written]
     short = [path and re.sub("^[abciow]/", "", path) for path in written]
-    both = (written, short) if edit.old == edit.new else (short, written)
+    both = (written, short) if written[0] == written[1] else (short, written)
     old, new = next((pair for pair in both if pair[0] in modes or pair[1] in modes), both[0])
     if old and new and old not in modes:
-        last = _ending(new, modes)
-        if last in modes:
-            return last, last  # the old name was made up, or a sentence
-        adds = edit.whole is not None or all(
-            mark == "+" for hunk in edit.hunks for mark, _ in hunk.lines
-        )
-        alike = [path for path in modes if path.endswith(f"/{new}")]
-        if adds and not alike and " " not in new:
+        marks = {mark for hunk in edit.hunks for mark, _ in hunk.lines}
+        if new in modes:
+            return new, new  # the old name was made up
+        if marks <= {"+"} and not any(path.endswith(f"/{new}") for path in modes):
             return None, new
     return old, new
 
@@ -138,34 +155,34 @@ def _allow(repo: Repo, path: str, modes: dict[str, str], is_new: bool) -> None:
 def _after(repo: Repo, file: SourceFile, parts: list[FileEdit], base: str) -> tuple[str, str]:
     """The new text, and in words how it came about."""
     hunks = [hunk for part in parts for hunk in part.hunks]
-    has_bom = file.text.startswith(BOM)
-    has_bom &= not any(line.startswith(BOM) for hunk in hunks for _, line in hunk.lines)
-    lines = _lines(file.text.removeprefix(BOM * has_bom))
+    bom = BOM * file.text.startswith(BOM)
+    bom *= not any(line.startswith(BOM) for hunk in hunks for _, line in hunk.lines)
+    lines = _lines(file.text.removeprefix(bom))
     try:
-        runs, told = _changed(file.path, lines, parts)
+        made, told = _made(file.path, lines, parts)
     except WorkbenchError as error:
         shown = repo.try_git("cat-file", "blob", f"{base}:{file.path}") if base else (1, b"", "")
-        before = _lines(shown[1].decode(file.encoding, "replace").removeprefix(BOM * has_bom))
+        before = _lines(shown[1].decode(file.encoding, "replace").removeprefix(bom))
         if shown[0] or before == lines:
             raise
         try:
-            runs, told = _changed(file.path, before, parts)
+            edited, told = _made(file.path, before, parts)
         except WorkbenchError:
             raise error from None
-        runs, told = _merged(file.path, before, lines, runs), f"{told}, merged with what came since"
-    margins = {line[0] for line in lines if line[:1] in (" ", "\t") and line.strip()}
-    other = {" ": r"\t+\S", "\t": r"  +\S"}.get("".join(margins), r"(?!)")
-    if any(re.match(other, line) for run in runs for line in run[2]):
+        made, told = (
+            _merged(file.path, before, edited, lines),
+            f"{told}, merged with what came since",
+        )
+    was, now = ({found[0] for found in map(MARGIN.match, each) if found} for each in (lines, made))
+    if len(was) == 1 and not now <= was:
         why = f"{file.path} has spaces where the edit has tabs, or tabs where it has spaces."
         raise WorkbenchError(why, "Send it again, indented as the file is.")
-    lines = changed(lines, runs)
     last_newline = file.text.endswith("\n") or not file.text
     for hunk in hunks:
-        ends = [each[-1].strip() for each in (lines, hunk.side("+")) if each]
+        ends = [each[-1].strip() for each in (made, hunk.side("+")) if each]
         if len(hunk.open_ended) == 1 and len(set(ends)) == 1:
             last_newline = "-" in hunk.open_ended
-    text = "".join(f"{line}\n" for line in lines)
-    text = BOM * has_bom + (text if last_newline else text.removesuffix("\n"))
+    text = bom + "\n".join(made) + "\n" * (last_newline and bool(made))
     data = text.encode(file.encoding, "replace")
     if data.decode(file.encoding) != text or "\0" in text or len(data) > MAX_BYTES:
         why = f"would be too large, or not {file.encoding} text."
@@ -177,44 +194,34 @@ def _lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _changed(name: str, lines: list[str], parts: list[FileEdit]) -> tuple[list[Run], str]:
-    """The changed runs of a file's lines, sorted, by all that is said of it."""
-    hunks = [hunk for part in parts for hunk in part.hunks]
-    wholes = [part for part in parts if part.whole is not None]
+def _made(name: str, lines: list[str], parts: list[FileEdit]) -> tuple[list[str], str]:
+    """A file's lines after all that is said of it, and where that went."""
     bare = [line.removesuffix("\r") for line in lines]
-    crlf = "\r" * (sum(map(str.__ne__, lines, bare)) * 2 > len(lines))
+    hunks = [hunk for part in parts for hunk in part.hunks]
     try:
-        found = [place(lines, hunks)] if hunks else []
-        for part in wholes:
-            new = _lines(part.whole)
-            label = [part.label] * (bare[:1] == [part.label or None] != new[:1])
-            runs, told = rewrite_lines(bare, label + new, part.is_sure)
-            ended = [(i, j, tuple(line + crlf for line in body)) for i, j, body in runs]
-            found.append((ended, told))
+        for part in parts:
+            if part.whole is not None:
+                new = _lines(part.whole)
+                label = rf"\W+(file\W+)?{re.escape(name)}\W*"  # which only names the file
+                if re.fullmatch(label, new[0], re.I) and (
+                    new[0] not in bare[:1] or new[0] in new[1:2]
+                ):
+                    del new[0]
+                hunks += rewrite(bare, new)
+        return place(lines, hunks)
     except WorkbenchError as error:
         raise WorkbenchError(f"{name}: {error.message}", error.hint) from None
-    runs = sorted({run for each, _ in found for run in each})
-    for one, two in itertools.pairwise(runs):
-        if two[0] < one[1] or two[0] == one[0]:
-            raise WorkbenchError(f"{name}: two edits change line {two[0] + 1}.", ONE_DIFF)
-    return runs, "; ".join(told for _, told in found)
 
 
-def _merged(name: str, before: list[str], now: list[str], runs: list[Run]) -> list[Run]:
-    """The runs, moved to where their lines are by now."""
-    blocks = difflib.SequenceMatcher(None, before, now).get_matching_blocks()
-    moved = []
-    for start, end, new in runs:
-        around = max(start - 1, 0), min(end + 1, len(before))
-        block = next((b for b in blocks if b.a <= around[0] and around[1] <= b.a + b.size), None)
-        if not block:
-            was, wanted = "\n".join(before[start:end]), "\n".join(new)
-            near = max((b for b in blocks if b.a <= start), key=lambda b: b.a, default=blocks[0])
-            there = "\n".join(now[start + near.b - near.a : end + near.b - near.a])
-            raise WorkbenchError(
-                f"{name}, line {start + 1} has changed since the model read it.\n"
-                f"It was:\n{was}\nThe edit makes it:\n{wanted}\nNow there is:\n{there}\n",
-                "Ask again: the next answer starts from the file as it is now.",
-            )
-        moved.append((start + block.b - block.a, end + block.b - block.a, new))
-    return moved
+def _merged(name: str, before: list[str], edited: list[str], now: list[str]) -> list[str]:
+    """What an edit of the lines before makes of the lines as they are now."""
+    hunks = []
+    for group in difflib.SequenceMatcher(None, before, edited).get_grouped_opcodes(1):
+        (_, start, _, begin, _), (_, _, stop, _, end) = group[0], group[-1]
+        hunks.append(Hunk(lines=smallest(before[start:stop], edited[begin:end])))
+    try:
+        return place(now, hunks)[0]
+    except WorkbenchError as error:
+        why = f"{name} has changed since the model read it: {error.message}"
+        hint = "Ask again: the next answer starts from the file as it is now."
+        raise WorkbenchError(why, hint) from None

@@ -1,8 +1,9 @@
 """Edits as models write them: where they stand in a reply, and what they say.
 
-Reads unified diffs, `*** Begin Patch` patches, search/replace blocks, and whole files or
-definitions under a path. Knows no files. Invariants: every line of a reply is in one segment; what
-may be part of an edit and cannot be read is told in `FileEdit.trouble`, never dropped.
+Unified diffs, `*** Begin Patch` patches and search/replace blocks all become hunks of marked lines;
+a block under a path is a whole file or some definitions of it. Knows no files. Invariants: every
+line of a reply is in one segment; what may be part of an edit and cannot be read is told in
+`FileEdit.trouble`, never dropped.
 """
 
 import difflib
@@ -15,32 +16,22 @@ from shapes import frozen
 
 FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})([^`\n]*)$")
 HUNK = re.compile(
-    r"@@(?: *-(\d{1,9})(?:,(\d{1,9}))?(?: +\+(\d{1,9})(?:,(\d{1,9}))?)?)?(?: *@@)?(?=[ \r]|$)(.*)"
+    r"@@(?: *-(\d{1,9})(?:,(\d{1,9}))?(?: +\+(\d{1,9})(?:,(\d{1,9}))?)?)?(?: *@@)?(?=[ \r]|$)"
 )
 HEADER = re.compile(  # git's, Subversion's, and those of OpenAI's apply_patch
     r"(diff --git|(?:old|new|new file|deleted file) mode|rename (?:from|to)|index|Index:|=====+$"
     r"|(?:dis)?similarity index|\*\*\* (?:(?:Begin|End) Patch|End of File|Move to:"
     r"|(?:Update|Add|Delete) File:))(?: (.*))?$"
 )
+STARTS = ("diff --git ", "*** ", "Index: ")
 GIT = re.compile(r"(?:a/)?(.{1,999}) (?:b/)?\1$")  # both names the same
 SEARCH = re.compile(r"(?:<{5,9}|-{5,9}) ?(?:SEARCH|ORIGINAL|OLD)\b", re.I)
 DIVIDER = re.compile(r"={5,9}\s*$")
 REPLACE = re.compile(r"(?:>{5,9}|\+{5,9}) ?(?:REPLACE|UPDATED|NEW)\b", re.I)
+COMMENT = re.compile(r"\s*(#|//|/\*|\*|<!--|--\s|;)")
+ITEM = re.compile(r"[-+] \S|-- $")  # of a list; or git's signature
 MAYBE_EDIT = re.compile(r"[-+](?! \S|-*\s*$)")  # else a list, a rule or a signature
-PATH = r"(?<![\w./])(?:[\w.@+-]+/)*(?:[\w.@+-]*\w\.\w{1,9}|\.\w+|[A-Z]\w+file)(?![\w/]|:\d|\.\w)"
-SHELL = re.compile(r"(ba|z|fi|power)?sh\b|shell|console|text\b|output", re.I)
-LABEL = re.compile(rf"(?:#|//|--|/\*|<!--)\s*(?:file\w*:\s*)?({PATH})\s*(?:\*/|-->)?$", re.I)
-# A line that holds no more than a path, or that says that a file is to be written so.
-ALONE = re.compile(
-    r"[^\w./]*(?:(?:new |updated |full )?(?:file|filename|path)\b[^\w./]+)?"
-    r"((?:\w|\.\w)[^`*\n]*?)[\s:`*]*(?:\([^)]*\)\W*)?$",
-    re.I,
-)
-HEADING = re.compile(
-    r".*(updat|chang|replac|rewrit|new|creat|add|fix|modif|full|complet|revis|whole|edit|improv"
-    r"|refactor|becom|should|with\b).*:\W*$",
-    re.I,
-)
+NO_HUNK, HALF = "has a header and no hunk", "is renamed from or to nothing"
 
 
 @dataclass
@@ -49,22 +40,24 @@ class Hunk:
 
     start: int | None = None  # 1-based, as the header says
     promised: tuple[int, int] | None = None  # old and new lines, as the header says
-    heading: str = ""
     lines: list[tuple[str, str]] = field(default_factory=list)
     open_ended: set[str] = field(default_factory=set)  # sides without a last newline
 
     def add(self, line: str) -> None:
-        marked = line[:1] in (" ", "+", "-")
-        self.lines.append((line[0], line[1:]) if marked else ("?" if line else " ", line))
+        if line.startswith("\\") and self.lines:
+            mark = self.lines[-1][0]
+            self.open_ended |= {mark} if mark in "+-" else {"+", "-"}
+        else:
+            marked = line[:1] in (" ", "+", "-")
+            self.lines.append((line[0], line[1:]) if line and marked else ("?", line))
 
     def side(self, mark: str) -> list[str]:
         return [text for each, text in self.lines if each in (" ", "?", mark)]
 
     def short(self) -> tuple[int, int]:
         """How many old and new lines are promised beyond those that are there."""
-        if not self.promised:
-            return 1, 1 << 30  # as good as unknown
-        return self.promised[0] - len(self.side("-")), self.promised[1] - len(self.side("+"))
+        old, new = self.promised or (0, 0)
+        return old - len(self.side("-")), new - len(self.side("+"))
 
 
 @dataclass
@@ -76,10 +69,12 @@ class FileEdit:
     form: str = "diff"
     hunks: list[Hunk] = field(default_factory=list)
     whole: str | None = None  # the text of the file, or of some of its definitions
-    label: str = ""  # a comment before it that only names the path, unless it is the file's own
-    is_sure: bool = False  # nothing but the path is said of the whole
+    said: tuple[str, ...] = ()  # what may name the file, where no header does; the best first
     mode: str = ""
     trouble: str = ""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(filter(None, [self.new or self.old, *self.said]))
 
 
 @frozen
@@ -99,7 +94,7 @@ def find(reply: str) -> list[Segment]:
     crlf = "\r" * all(line.endswith("\r\n") for line in lines if line.endswith("\n"))
     bare = [line.removesuffix("\n").removesuffix(crlf) for line in lines]
     segments: list[Segment] = []
-    at, said, path = 0, "", ""
+    at, said, names = 0, "", ()
     while at < len(bare):
         edits: list[FileEdit] = []
         end, is_closed = at + 1, lines[-1].endswith("\n")
@@ -108,18 +103,18 @@ def find(reply: str) -> list[Segment]:
             inside = [line.removeprefix(fence[1]) for line in bare[end:close]]
             info = fence[3].strip()
             is_diff = info.lower() in ("diff", "patch", "udiff")
-            edits = _read(inside, _named(said) or path, is_diff)[0] or _whole(inside, info, said)
+            edits = _edits(inside, (said, *names), is_diff) or _whole(inside, info, said)
             is_closed, end = close < len(bare), min(close + 1, len(bare))
-        elif _starts(bare, at) or SEARCH.match(bare[at]):
-            edits, used = _read(bare[at:], _named(said) or path, None)
-            end = at + max(used, 1)
+        elif _starts(bare, at):
+            end = _end(bare, at)
+            edits = _edits(bare[at:end], (said, *names))
             is_closed = is_closed or end < len(bare)
         if edits:
-            until = itertools.takewhile(lambda i: not _starts(bare, i), range(end, len(bare)))
-            lost = any(MAYBE_EDIT.match(bare[i]) for i in until)
+            rest = itertools.takewhile(lambda i: not _starts(bare, i), range(end, len(bare)))
+            lost = any(MAYBE_EDIT.match(bare[i]) for i in rest)
             if not is_closed or (lost and edits[-1].whole is None):
                 _cut_off(edits[-1])
-            path = edits[-1].new or edits[-1].old or ""
+            names = edits[-1].names()
         segments.append(Segment("".join(lines[at:end]), tuple(edits)))
         said = "" if edits else bare[at] if bare[at].strip() else said
         at = end
@@ -140,101 +135,116 @@ def _closing(lines: list[str], at: int, fence: re.Match[str]) -> int:
 
 
 def _cut_off(last: FileEdit) -> None:
-    """Say so of an edit that was not seen to end, unless its own counts say that it did."""
-    hunk = last.hunks[-1] if last.hunks else Hunk()
-    is_done = hunk.short() == (0, 0) if hunk.lines else bool(last.old) and last.whole is None
-    if not hunk.promised and hunk.lines and hunk.lines[-1][0] in " ?":
-        is_done = True  # all that it changes stands before lines of the file
+    """Say so of an edit that was not seen to end, unless its counts say that it did, or it has
+    lines of the file after all that it changes."""
+    is_done = bool(last.old) and last.whole is None
+    for hunk in last.hunks[-1:]:
+        is_done = hunk.lines[-1:] and hunk.lines[-1][0] in " ?"
+        if hunk.promised:
+            is_done = hunk.short() == (0, 0)
     if not is_done:
         last.trouble = last.trouble or "is cut off"
 
 
-def _named(said: str, as_heading: bool = False) -> str:
-    """The path that a line before an edit names, or "". A line that ends in a path may be a name
-    with spaces: whoever knows the files decides."""
-    alone, heads = ALONE.match(said), HEADING.match(said)
-    is_name = alone and re.fullmatch(r"(?!.*:\d)(\S+|.*\.\w{1,9})", alone[1])
-    if is_name and (" " not in alone[1] or not heads):
-        return alone[1]
-    found = set(re.findall(PATH, said))
-    return found.pop() if len(found) == 1 and (heads or not as_heading) else ""
-
-
 def _whole(inside: list[str], info: str, said: str) -> list[FileEdit]:
-    """A block under a path is a file or a part of one. What names none is an example."""
-    told = re.sub(r"^\w+[:\s]\s*|\w+=|[\"{}]", "", info)
-    label = LABEL.match(inside[0]) if inside else None
-    alone = ALONE.match(said)
-    is_sure = bool(label or re.search(PATH, told) or (alone and " " not in alone[1]))
-    path = told if re.search(PATH, told) else label[1] if label else _named(said, as_heading=True)
-    if not path or not inside or (SHELL.match(info) and not is_sure):
+    """A block that may be a file or a part of one: named by its fence, by a comment in its first
+    line, or by the line before."""
+    label = inside[0] if inside and COMMENT.match(inside[0]) else ""
+    if not inside or not (said or re.search("[./]", info + label)):
         return []
-    is_label = bool(label) and label[1] == path
-    text = "".join(f"{line}\n" for line in inside[is_label:])
-    taken = inside[0] if is_label else ""
-    return [FileEdit(path, path, "file", whole=text, label=taken, is_sure=is_sure)]
+    text = "".join(f"{line}\n" for line in inside)
+    return [FileEdit(form="file", whole=text, said=(info, label, said))]
+
+
+def _is_pair(lines: list[str], at: int, hunk: Hunk | None = None) -> bool:
+    """Whether two lines name a file. An edit may remove `-- x` and add `++ y`: so a hunk or the end
+    must follow, and the hunk before must not promise just these."""
+    old, new, after = [*lines[at : at + 3], "", "", ""][:3]
+    if not (old.startswith("--- ") and new.startswith("+++ ")):
+        return False
+    left = hunk.short() if hunk and hunk.promised and lines[at - 1].strip() else (0, 0)
+    if HUNK.match(after):
+        return left != (1, 1)
+    return min(left) < 1 and (not after.strip() or bool(FENCE.match(after)))
 
 
 def _starts(lines: list[str], at: int) -> bool:
-    """Whether a diff may begin here; an edit may remove a line `-- x`, so a hunk must follow."""
-    old, new, after = [*lines[at : at + 3], "", "", ""][:3]
-    if old.startswith("--- ") and new.startswith("+++ "):
-        return not after.strip() or bool(HUNK.match(after) or FENCE.match(after))
-    is_header = HEADER.match(old) and old.startswith(("diff --git ", "*** ", "Index: "))
-    return bool(is_header or HUNK.match(old))
+    """Whether an edit may begin here, outside of fences."""
+    is_header = HEADER.match(lines[at]) and lines[at].startswith(STARTS)
+    return bool(is_header or HUNK.match(lines[at]) or SEARCH.match(lines[at])) or _is_pair(
+        lines, at
+    )
 
 
-def _read(lines: list[str], path: str, is_diff: bool | None) -> tuple[list[FileEdit], int]:
-    """The edits, and the line after them. `path` is named before; `is_diff` is None outside of
-    fences, where prose may follow."""
+def _end(lines: list[str], at: int) -> int:
+    """The line after an edit that begins here and has no fence."""
+    end, in_block = at, False
+    for here in range(at, len(lines)):
+        line, before = lines[here], lines[here - 1] if here > at else ""
+        in_block = bool(SEARCH.match(line)) or (in_block and not REPLACE.match(before))
+        is_item = ITEM.match(line) and (not before or line == "-- ")
+        is_marked = line[:1] in (" ", "+", "-", "\\") and not is_item
+        is_header = HEADER.match(line) or (before[:1].islower() and HEADER.match(before))
+        if in_block or is_marked or is_header or _starts(lines, here):
+            end = here + 1 if line.strip() or in_block else end
+        elif line.strip():
+            break
+    return end
+
+
+def _edits(lines: list[str], names: tuple[str, ...], is_diff: bool = False) -> list[FileEdit]:
+    """What diffs, patches and blocks say. `names` may name the file; `is_diff` says that lines with
+    a mark are changes, even without a header."""
     edits: list[FileEdit] = []
-    fenced, unread, ended = is_diff is not None, False, False
-    at = end = 0
+    hunk, said, at, is_ended, is_unread = None, "", 0, False, False
     while at < len(lines):
-        line, last = lines[at], edits[-1] if edits else None
-        after = "".join(lines[at + 1 : at + 2])
-        header = HEADER.match(line.rstrip())
-        lone = re.match(r"(?:---|\+\+\+) (\S+)", line)
-        is_loose = (last and last.form == "patch") or (is_diff and not last)  # needs no @@
-        if not line.strip():
-            at += 1
-            continue
-        if header and (last or line[0] in "d*I"):
-            ended = header[1] == "*** End Patch"
-            _read_header(header[1], header[2] or "", edits)
-            at += 1
-        elif SEARCH.match(line):
-            edit, at = _read_block(lines, at, path)
-            edits.append(edit)
-        elif _starts(lines, at) and lone:
-            names = [_unquoted(each[4:].partition("\t")[0].rstrip()) for each in (line, after)]
-            old, new = (None if name == "/dev/null" else name for name in names)
-            if not last or last.hunks or not {last.old, last.new} <= {old, new, None}:
+        line, after = lines[at], "".join(lines[at + 1 : at + 2])
+        last = edits[-1] if edits else FileEdit()
+        header, head = HEADER.match(line.rstrip()), HUNK.match(line)
+        is_bare = line[:1] in (" ", "+", "-") and (last.form == "patch" or (is_diff and not edits))
+        if _is_pair(lines, at, hunk):
+            pair = [_unquoted(each[4:].partition("\t")[0].rstrip()) for each in (line, after)]
+            old, new = (None if name == "/dev/null" else name for name in pair)
+            known = {*map(_core, (last.old, last.new))} <= {_core(old), _core(new), ""}
+            if not edits or last.hunks or not known:
                 edits.append(FileEdit())
-            edits[-1].old, edits[-1].new, edits[-1].trouble = old, new, ""
-            at += 2
-            if not HUNK.match(next(filter(str.strip, lines[at:]), "")):
-                edits[-1].trouble = "has a header and no hunk"
-        elif lone and HUNK.match(after):  # half a header
-            edits.append(FileEdit(lone[1], lone[1]))
-            at += 1
-        elif HUNK.match(line) or (is_loose and line[0] in " +-"):
-            edits = edits or [FileEdit(path or None, path or None)]
-            at = _read_hunk(lines, at, edits[-1], fenced)
-        elif fenced and any(SEARCH.match(each) for each in lines[at + 1 : at + 3]):
-            path = _named(line) or path
-            at += 1
-        else:
-            unread = unread or bool(last and not ended and (fenced or not last.hunks))
-            if last and not fenced:
-                break
-            at += 1
-            continue
-        path = (edits[-1].new or edits[-1].old or path) if edits else path
-        end = at
-    if unread and edits[-1].form != "search/replace":
+            edits[-1].old, edits[-1].new, edits[-1].trouble = old, new, NO_HUNK
+            hunk, at = None, at + 1
+        elif header and (line.startswith(STARTS) or (edits and not hunk)):
+            _read_header(header[1], header[2] or "", edits)
+            hunk, is_ended = None, header[1] == "*** End Patch"
+        elif SEARCH.match(line):
+            end = next((i for i in range(at, len(lines)) if REPLACE.match(lines[i])), len(lines))
+            edits.append(_block(lines[at + 1 : end], end < len(lines)))
+            edits[-1].said = (said, *last.names(), *names)
+            at, said, hunk = end, "", None
+        elif head or (is_bare and not hunk):
+            edits = edits or [FileEdit(said=names)]
+            edits[-1].trouble = edits[-1].trouble.replace(NO_HUNK, "")
+            start, old, new_start, new = head.groups() if head else [None] * 4
+            promised = (int(old or 1), int(new or 1)) if new_start else None
+            hunk = Hunk(int(start) if start else None, promised)
+            edits[-1].hunks.append(hunk)
+            if not head:
+                hunk.add(line)
+        elif hunk:
+            hunk.add(line)
+        elif line.strip():
+            said, is_unread = line, is_unread or bool(edits and not is_ended)
+        at += 1
+    for edit in edits:
+        is_same = not edit.said and _core(edit.old) == _core(edit.new)
+        if is_same and not (edit.hunks or edit.mode or edit.trouble):
+            edit.trouble = NO_HUNK
+    for hunk in (each for edit in edits for each in edit.hunks):
+        while hunk.lines[-1:] == [("?", "")]:
+            hunk.lines.pop()
+        hunk.lines = [
+            (mark if line.strip() else mark.replace("?", " "), line) for mark, line in hunk.lines
+        ]
+    if is_unread and edits[-1].form != "search/replace":
         edits[-1].trouble = "has lines that are not understood"
-    return edits, end
+    return edits
 
 
 def _read_header(key: str, value: str, edits: list[FileEdit]) -> None:
@@ -252,86 +262,37 @@ def _read_header(key: str, value: str, edits: list[FileEdit]) -> None:
     elif key == "*** Move to:":
         edits[-1].new = value
     elif key == "rename from":
-        edits[-1].old, edits[-1].trouble = f"a/{name}", "is renamed to nothing"
+        edits[-1].old, edits[-1].trouble = f"a/{name}", HALF
     elif key == "rename to":
-        is_pair = edits[-1].trouble == "is renamed to nothing"
-        edits[-1].new, edits[-1].trouble = f"b/{name}", "" if is_pair else "comes from nowhere"
-    elif key in ("new mode", "new file mode"):
-        edits[-1].mode = value
+        edits[-1].new, edits[-1].trouble = f"b/{name}", HALF * (edits[-1].trouble != HALF)
+    elif "mode" in key:
+        edits[-1].mode = value if key.startswith("new") else edits[-1].mode
         edits[-1].old = None if key == "new file mode" else edits[-1].old
-    elif key == "deleted file mode":
-        edits[-1].new = None
+        edits[-1].new = None if key == "deleted file mode" else edits[-1].new
 
 
-def _read_hunk(lines: list[str], at: int, edit: FileEdit, fenced: bool) -> int:
-    """Read a hunk into `edit`; the line after it."""
-    hunk = Hunk()
-    if head := HUNK.match(lines[at]):
-        start, old, new_start, new, heading = head.groups()
-        hunk.start, hunk.heading = int(start) if start else None, heading.strip(" @.\r")
-        hunk.promised = (int(old or 1), int(new or 1)) if new_start else None
-        at += 1
-    crlf = "\r" * bool(head and lines[at - 1].endswith("\r"))
-    end, blanks = at, 0
-    left = list(hunk.promised or (-1, -1))  # old and new lines still to come
-    for here in range(at, len(lines)):
-        line = lines[here].removesuffix(crlf)
-        is_head = _starts(lines, here)
-        if is_head and line.startswith("--- "):  # or else it removes `-- x` and adds `++ y`
-            is_last = HUNK.match("".join(lines[here + 2 : here + 3]))
-            is_head = bool(blanks) or (left != [1, 1] if is_last else min(left) < 1)
-        if line.startswith("\\") and hunk.lines:
-            mark = hunk.lines[-1][0]
-            hunk.open_ended |= {"-", "+"} if mark in " ?" else {mark}
-        elif not line.strip("\r"):  # a blank line that has lost its mark, or none of it
-            blanks += 1
-            continue
-        elif is_head or (not fenced and _is_prose(line, blanks, left)):
-            break
-        else:
-            for each in [*[""] * blanks, line]:
-                hunk.add(each)
-                left[0] -= not each.startswith("+")
-                left[1] -= not each.startswith("-")
-            blanks = 0
-        end = here + 1
-    edit.hunks.append(hunk)
-    return end
-
-
-def _is_prose(line: str, blanks: int, left: list[int]) -> bool:
-    """Whether a line after a diff without a fence is none of it."""
-    is_over = left == [0, 0]
-    if line[0] in " +-":
-        return is_over and (bool(blanks) or line == "-- ")  # the signature of git format-patch
-    return is_over or bool(blanks) or bool(FENCE.match(line))
-
-
-def _read_block(lines: list[str], at: int, path: str) -> tuple[FileEdit, int]:
+def _block(lines: list[str], is_closed: bool) -> FileEdit:
     """One search/replace block as a hunk: the smallest diff from the one text to the other."""
-    edit = FileEdit(path or None, path or None, "search/replace")
-    close = next((i for i in range(at, len(lines)) if REPLACE.match(lines[i])), len(lines))
-    split = [i for i in range(at, close) if DIVIDER.match(lines[i])]
-    if close == len(lines) or len(split) != 1:
+    edit = FileEdit(form="search/replace")
+    split = [i for i, line in enumerate(lines) if DIVIDER.match(line)]
+    if not is_closed or len(split) != 1:
         edit.trouble = "is cut off, or has more than one divider"
-        return edit, min(close + 1, len(lines))
-    old, new = lines[at + 1 : split[0]], lines[split[0] + 1 : close]
-    if not any(line.strip() for line in old):
-        edit.old, old = None, []
+        return edit
+    old, new = lines[: split[0]], lines[split[0] + 1 :]
+    old = old if any(map(str.strip, old)) else []
     edit.hunks = [Hunk(lines=smallest(old, new))]
-    return edit, close + 1
+    return edit
 
 
 def smallest(old: list[str], new: list[str]) -> list[tuple[str, str]]:
-    """The smallest diff of two runs of lines, as lines of a hunk."""
-    found: list[tuple[str, str]] = []
-    is_long = len(old) + len(new) > 2000  # then frequent lines would take minutes
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=is_long)
-    for _, i, j, k, m in matcher.get_opcodes():
-        kept = old[i:j] == new[k:m]
-        found += [(" " if kept else "-", line) for line in old[i:j]]
-        found += [("+", line) for line in new[k:m] if not kept]
-    return found
+    """The diff of two runs of lines, as lines of a hunk."""
+    diff = [*difflib.unified_diff(old, new, n=len(old), lineterm="")][3:]
+    return [(line[0], line[1:]) for line in diff] or [(" ", line) for line in old]
+
+
+def _core(name: str | None) -> str:
+    """A path without what git may put before it."""
+    return re.sub("^[abciow]/", "", name or "")
 
 
 def _unquoted(text: str) -> str:

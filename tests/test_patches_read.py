@@ -183,8 +183,8 @@ def test_what_may_be_lost_is_told(reply: str) -> None:
 
 def test_a_hunk_without_a_header_belongs_to_the_file_before_or_has_no_name() -> None:
     second = "@@ -9 +9 @@\n-p\n+q\n"
-    assert edits(f"{DIFF}\nAnd then:\n\n{second}")[1].new == "b/f.py"
-    assert edits(second)[0].new is None
+    assert edits(f"{DIFF}\nAnd then:\n\n{second}")[1].said == ("And then:", "b/f.py")
+    assert edits(second)[0].names() == ()
 
 
 @pytest.mark.parametrize(

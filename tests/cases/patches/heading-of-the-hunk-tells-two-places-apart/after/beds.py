@@ -1,8 +1,0 @@
-def wet(bed):
-    bed.days = 0
-    return bed
-
-
-def dry(bed):
-    bed.days += 1
-    return bed
