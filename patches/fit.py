@@ -71,7 +71,7 @@ def _is_example(repo: Repo, edit: FileEdit, modes: dict[str, str]) -> bool:
 def _named(edit: FileEdit, modes: dict[str, str]) -> tuple[str, bool]:
     """The path that is said of an edit without a header, or "", and whether that is all that is
     said. A file that is new must be named beyond doubt."""
-    for number, text in enumerate(edit.said):
+    for number, text in enumerate(said[:MAX_NAME] for said in edit.said):
         found = {*PATH.findall(text)}
         for path in filter(text.__contains__, modes):
             if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w/-]|\.\w|:\d)", text):

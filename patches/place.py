@@ -34,7 +34,6 @@ TIERS: tuple[tuple[str, Callable[[str], str], int], ...] = (
 MAX_WAYS, MAX_SHOWN = 1000, 160  # characters of a line
 SEND_AGAIN = "Send the hunk again, with three unchanged lines of the file around it."
 ALREADY = "is already applied.", "There is nothing left to do for it."
-WORD = re.compile(r"\w+")
 STANDS_FOR = r"(existing|unchanged|the rest|rest of|remaining|omitted|same as|as before)\b"
 ELISION = re.compile(  # a line that stands for lines of the file
     rf"\s*(#|//|/\*|<!--|--|;)?\W*(\.\.\.|…)\W*($|[\w ]*{STANDS_FOR})"
@@ -105,7 +104,7 @@ def _place(table: list[list[str]], hunk: Hunk) -> Placed:
     for tier, (_, _, slack) in enumerate(TIERS):
         if slack and len([*filter(str.strip, new)]) > 1 and _ways(table, after, 1):
             raise WorkbenchError(*ALREADY)
-        items = _mended(table, items) if slack else items
+        items = _mended(table[tier], items) if slack else items
         if ways := _ways(table, items, tier):
             found = [each for way in ways if (each := _placed(lines, hunk, items, way, tier))]
             break
@@ -150,26 +149,21 @@ def _ways(table: list[list[str]], items: Items, tier: int) -> list[list[int]]:
     return ways
 
 
-def _mended(table: list[list[str]], items: Items) -> Items:
+def _mended(keys: list[str], items: Items) -> Items:
     """The lines of a hunk without what models get wrong in those that stay: some are left out, some
-    made up (blank ones, a comment), one has a wrong letter, one has lost its plus."""
-    key, known, mended = TIERS[-1][1], {*table[-1]}, []
-    new = [line for mark, line in items if mark == "+"]
-    added, words = {*map(key, new)}, {*WORD.findall("\n".join([*table[0], *new]))}
+    made up (blank ones, a comment), one has lost its plus."""
+    key, known, mended = TIERS[-1][1], {*keys}, []
+    added = {key(line) for mark, line in items if mark == "+"}
     shape = "".join(mark if line.strip() or mark != " " else "_" for mark, line in items)
     spare = {i for run in re.finditer("(?<![-+_])_+(?![-+_])", shape) for i in range(*run.span())}
     for i, (mark, line) in enumerate(items):
         around = shape[max(i - 1, 0) : i + 2].replace("_", " ")
-        is_new, strange = mark == " " and key(line) not in known, {*WORD.findall(line)} - words
+        is_new = mark == " " and key(line) not in known
         if is_new and around == "+ +":  # it may have lost the column as well
             mark, line = "+", " " * (len(margin_of(line)) % 2) + line
         elif is_new and key(line) not in added:  # else it is the new state: its edit is lost
             is_spare = around == "   " and key(items[i - 1][1]) in known
             mark = "~" if ELISION.match(line) else "|" if is_spare and COMMENT.match(line) else mark
-            near = {real for real in table[0] if len(real) == len(line)}
-            near = {real for real in near if sum(map(str.__ne__, real, line)) == 1}
-            if len(near) == len(strange) == 1 and strange.pop().isalpha():
-                line = near.pop()
         if i not in spare:
             mended.append((mark, line))
     return mended
