@@ -25,6 +25,11 @@ PATH = re.compile(
 )
 FILLERS = {"file", "filename", "path", "new", "updated", "full"}
 SHELL = re.compile(r"(ba|z|fi|power)?sh\b|shell|console|text\b|output", re.I)
+HEADING = re.compile(  # says that a file is to be so
+    r".*(updat|chang|replac|rewrit|new|creat|add|fix|modif|full|complet|revis|whole|edit|improv"
+    r"|refactor|becom|should|with\b).*:\W*$",
+    re.I,
+)
 MARGIN = re.compile(r"\t|  ")
 BOM = "\ufeff"
 
@@ -82,7 +87,7 @@ def _named(edit: FileEdit, modes: dict[str, str]) -> tuple[str, bool]:
         words = {*re.findall(r"\w+", rest)} - FILLERS
         is_fence = edit.whole is not None and not number
         is_all = not words or (is_fence and len(words) == 1)  # which is the language
-        is_told = edit.whole is None or re.search(r":\W*$", text)
+        is_told = edit.whole is None or HEADING.match(text)
         is_known = path in modes or is_all or f"`{path}`" in text
         if path and is_known and (is_all or is_told):
             return path, is_all
