@@ -223,8 +223,10 @@ def _serve(options: argparse.Namespace) -> int:
     import webbrowser
     from importlib.metadata import distributions
 
+    import patches
     import supervisor
     from repo import Repo
+    from state import home
 
     if options.fds:
         return _body(options)
@@ -237,11 +239,25 @@ def _serve(options: argparse.Namespace) -> int:
             webbrowser.open(url)
 
     command = [sys.executable, __file__, "serve", "--repo", str(root), f"--port={options.port}"]
-    try:
-        supervisor.Parent(command, ROOT, ready, say).serve(options.host, options.port)
-    except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
-        hint = "Close what uses it, or give another --port."
-        raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
+    own = patches.Branch(Repo(ROOT))  # in memory from now on, whatever becomes of its source
+    with (home(root) / "serving").open("a+") as serving:
+        try:
+            fcntl.flock(serving, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            serving.seek(0)
+            say("It is served already.")
+            ready(serving.read())
+            return 0
+        serving.truncate(0)
+        print(f"http://{options.host}:{options.port}/", end="", file=serving, flush=True)
+        if mended := patches.Branch(Repo(root)).mend():
+            say(f"A change was cut short; the source is at {mended} now.")
+        parent = supervisor.Parent(command, ROOT, ready, say, own.confirm, own.rescue)
+        try:
+            parent.serve(options.host, options.port)
+        except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
+            hint = "Close what uses it, or give another --port."
+            raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
     return 0
 
 

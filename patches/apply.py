@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from patches.journal import Journal, Move, in_the_way
+from patches.journal import Journal, in_the_way
 from repo import Repo
 from shapes import Applied, Change, Provenance, Verdict, WorkbenchError, frozen
 
 PREFIX = "workbench/"
-REDO = "refs/workbench/redo"
+REDO, GOOD = "refs/workbench/redo", "refs/workbench/good"
 TRAILER = re.compile(r"^Workbench-(\w+): (.*)$", re.M)
 IDENTITY = ("-c", "user.name=Workbench", "-c", "user.email=workbench@localhost")
 UNFINISHED = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD")
@@ -130,6 +130,17 @@ class Branch:
         with Journal.hold(self.repo) as journal:
             return journal.mended
 
+    def confirm(self) -> str:
+        """What is checked out has proved itself."""
+        return self.repo.git("update-ref", GOOD, "HEAD")
+
+    def rescue(self) -> str:
+        """Go back to what has proved itself; says what was done."""
+        mended, good = self.mend(), self.repo.object(GOOD)
+        if good not in ("", self.repo.head()):
+            mended = self.go(good).commit
+        return mended and f"The source is at {mended} again."
+
     @contextmanager
     def _ground(self) -> Iterator[Ground]:
         """Where a change can begin, held alone."""
@@ -182,7 +193,7 @@ class Branch:
         ours = here.head, to if branch == here.branch else ""
         if branch in (here.branch, here.base):
             refs[f"refs/heads/{here.branch}"] = ours
-        here.journal.move(Move((here.head, to), (here.branch, branch), refs))
+        here.journal.move((here.head, to), branch, refs)
         return Applied(branch, to, here.head)
 
     def _branch(self, here: Ground, title: str) -> str:

@@ -7,25 +7,14 @@ before the step, or all as after it; what is not of the step stays as it is.
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from repo import Repo
-from shapes import WorkbenchError, frozen
+from shapes import WorkbenchError
 
-AS_STORED = ("-c", "core.autocrlf=false")
-
-
-@frozen
-class Move:
-    """From what to what. A ref that is "" is none."""
-
-    commits: tuple[str, str]
-    branches: tuple[str, str]  # that HEAD names
-    refs: dict[str, tuple[str, str]]
+Ends = tuple[str, str]  # from what to what; "" is none
 
 
 class Journal:
@@ -40,7 +29,7 @@ class Journal:
     @classmethod
     @contextmanager
     def hold(cls, repo: Repo) -> Iterator["Journal"]:
-        """Wait for the lock; finish, or take back, what was left half done."""
+        """Wait for the lock; a step that was cut short is finished, if it had begun."""
         folder = Path(repo.git("rev-parse", "--absolute-git-dir").rstrip("\n"))
         try:
             lock = (folder / "workbench.lock").open("w")
@@ -50,88 +39,83 @@ class Journal:
             fcntl.flock(lock, fcntl.LOCK_EX)
             journal = cls(repo, folder, lock.fileno())
             if journal.place.exists():
-                journal._settle()
+                journal._mend()
             yield journal
 
-    def move(self, move: Move) -> None:
-        self._write(move, 0)
-        checkout = *AS_STORED, "checkout", "-q", "--no-overwrite-ignore", "--detach"
-        # ignored files count as the person's: git would overwrite them without a word
-        code, _, trouble = self.repo.try_git(*checkout, move.commits[1], "--", **self.held)
-        if paths := re.findall("^\t(.*)", trouble, re.M):  # then git has done nothing
-            self.place.unlink()
-            raise in_the_way(", ".join(paths))
-        try:
-            if code:
-                raise WorkbenchError(f"git checkout failed: {trouble.strip()}", "Nothing is moved.")
-            self._write(move, 1)
-            self._move_refs(move.refs)
-        except WorkbenchError:
-            self._write(move, 0)
-            self._settle()
-            raise
-        self._end(move.branches[1])
-
-    def _write(self, move: Move, goal: int) -> None:
-        fresh = self.place.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(move) | {"goal": goal}))
-        fresh.replace(self.place)
-
-    def _move_refs(self, refs: dict[str, tuple[str, str]]) -> None:
-        """Each from what to what, compared and swapped."""
-        none = "0" * len(self.repo.head())
-        rows = (
-            f"update {ref} {to or none} {was or none}\n"
-            for ref, (was, to) in refs.items()
-            if was != to
+    def move(self, commits: Ends, branch: str, refs: dict[str, Ends]) -> None:
+        """From a commit to another, on `branch`; refused where other work is in the way."""
+        staged = self.repo.git("diff-index", "--cached", "--name-only", "-z", commits[0]).split(
+            "\0"
         )
-        self.repo.git("update-ref", "--stdin", stdin=os.fsencode("".join(rows)), **self.held)
+        found = {path: self._found(path) == ids[0] for path, *ids in self._files(commits)}
+        if bad := [path for path, clean in found.items() if path in staged or not clean]:
+            raise in_the_way(", ".join(bad))
+        fresh = self.place.with_suffix(".new")
+        fresh.write_text(json.dumps([commits, branch, refs]))
+        fresh.replace(self.place)
+        self._finish(commits, branch, refs)
 
-    def _end(self, branch: str) -> None:
+    def _finish(self, commits: Ends, branch: str, refs: dict[str, Ends]) -> None:
+        """Move the refs; then bring along the index, and every file that is not the person's
+        since."""
+        none = "0" * len(commits[0])
+        moved = ((ref, to or none, was or none) for ref, (was, to) in refs.items() if was != to)
+        lines = "".join(f"update {ref} {to} {was}\n" for ref, to, was in moved)
+        try:
+            self.repo.git("update-ref", "--stdin", stdin=os.fsencode(lines), **self.held)
+        except WorkbenchError:
+            self.place.unlink()
+            raise
+        self.repo.git("read-tree", "-i", "-m", *commits, **self.held)
+        paths = []
+        for path, was, to in self._files(commits):
+            place, found = Path(self.repo.root, path), self._found(path)
+            if found not in ("", was, to):  # perhaps half written
+                blobs = (self.repo.try_git("cat-file", "blob", sha)[1] for sha in (was, to))
+                if place.is_symlink() or not any(b.startswith(place.read_bytes()) for b in blobs):
+                    continue
+            place.unlink(missing_ok=True)
+            if to:
+                paths.append(path)
+            with suppress(OSError):  # up to a folder that holds something
+                for folder in place.parents:
+                    folder.rmdir()
+        stdin = os.fsencode("\0".join(paths))
+        command = "-c", "core.autocrlf=false", "checkout-index", "-uz", "--stdin"
+        self.repo.git(*command, stdin=stdin, **self.held)
         self.repo.git("symbolic-ref", "HEAD", f"refs/heads/{branch}", **self.held)
         self.place.unlink()
 
-    def _settle(self) -> None:
-        """Reach the journal's goal from wherever the step was cut short."""
-        move = json.loads(self.place.read_text())
-        goal, ends = move["goal"], move["commits"]
-        here = self.repo.head() in ends and self.repo.branch() in ("", *move["branches"])
-        if not here:  # the person has gone elsewhere, and cleared up on the way
-            return self.place.unlink()
+    def _mend(self) -> None:
+        commits, branch, refs = json.loads(self.place.read_text())
         common = Path(self.repo.root, self.repo.git("rev-parse", "--git-common-dir").rstrip("\n"))
         names = *(self.folder / name for name in ("index", "HEAD")), common / "packed-refs"
-        for name in (*names, *(common / ref for ref in move["refs"])):
+        for name in (*names, *(common / ref for ref in refs)):
             lock = Path(f"{name}.lock")
             if lock.exists() and lock.stat().st_mtime_ns >= self.place.stat().st_mtime_ns:
                 lock.unlink()  # an older one is somebody else's
-        self._restore(ends[1 - goal], ends[goal])
-        now = {ref: self.repo.object(ref) for ref in move["refs"]}
-        refs = {ref: (now[ref], pair[goal]) for ref, pair in move["refs"].items()}
-        self._move_refs({r: pair for r, pair in refs.items() if pair[0] in move["refs"][r]})
-        self._end(move["branches"][goal])
-        self.mended = ends[goal]
+        now = {ref: self.repo.object(ref) for ref in refs}
+        if self.repo.head() not in ("", *commits) or any(now[r] not in refs[r] for r in refs):
+            return self.place.unlink()  # the person has gone on from there
+        self._finish(commits, branch, {ref: (now[ref], to) for ref, (_, to) in refs.items()})
+        self.mended = commits[1]
 
-    def _restore(self, other: str, goal: str) -> None:
-        """Index and files that are still as in `other`, or half written, become as in `goal`."""
-        # git has refused the step when the index held other work there: then it refuses again
-        self.repo.try_git("read-tree", "-i", "-m", other, goal, **self.held)
-        rows = self.repo.git("diff-tree", "-r", "-z", "--no-renames", other, goal).split("\0")
-        paths = []
-        for about, path in zip(rows[::2], rows[1::2]):
-            place, ids = Path(self.repo.root, path), about.split()[2:4]
-            found = place.read_bytes() if place.is_file() else b""
-            blobs = [self.repo.try_git("cat-file", "blob", sha)[1] for sha in ids]
-            if place.is_symlink() or not any(blob.startswith(found) for blob in blobs):
-                continue  # the person's
-            if about.endswith("D"):
-                place.unlink(missing_ok=True)
-                with suppress(OSError):  # up to a folder that holds something else
-                    for folder in place.parents:
-                        folder.rmdir()
-            else:
-                paths.append(path)
-        stdin = os.fsencode("\0".join(paths))
-        self.repo.git(*AS_STORED, "checkout-index", "-fuz", "--stdin", stdin=stdin, **self.held)
+    def _files(self, commits: Ends) -> list[tuple[str, str, str]]:
+        """Path, and blob id before and after, of all that differs."""
+        rows = self.repo.git("diff-tree", "-r", "-z", "--no-renames", *commits).split("\0")
+        ids = (about.split()[2:4] for about in rows[::2] if about)
+        return [(path, *(x.strip("0") and x for x in pair)) for path, pair in zip(rows[1::2], ids)]
+
+    def _found(self, path: str) -> str:
+        """The blob id of what stands there; "" when nothing does."""
+        try:
+            Path(self.repo.root, path).lstat()
+        except FileNotFoundError:
+            return ""
+        except OSError:  # below a file
+            return "?"
+        file = self.repo.text(path)
+        return file.sha if file else "?"
 
 
 def in_the_way(what: str) -> WorkbenchError:

@@ -480,7 +480,7 @@ def test_a_file_that_git_ignores_is_never_overwritten_or_deleted(root: Path) -> 
     verdict = preview(Repo(root), NEW.replace("n/new.py", "mine/new.py"))
     (root / ".git/info/exclude").write_text("mine*\n")
     (root / "mine").write_text("a file where a folder goes\n")
-    assert refused(root, lambda: Branch(Repo(root)).apply(verdict)).startswith("mine: ")
+    assert refused(root, lambda: Branch(Repo(root)).apply(verdict)).startswith("mine/new.py: ")
     (root / "mine").unlink()
     Branch(Repo(root)).apply(verdict)
     Branch(Repo(root)).undo()

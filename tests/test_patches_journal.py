@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from patches import Branch, preview
 from patches.journal import Journal
 from repo import Repo
+from shapes import WorkbenchError
 from tests.conftest import run_git
-from tests.test_patches_apply import ALL, FILES, branch, everything, refs, standing, tree
+from tests.test_patches_apply import ALL, FILES, branch, everything, refs, refused, standing, tree
 
 ROOT = Path(__file__).resolve().parent.parent
 ACT = """
@@ -74,7 +75,9 @@ def sound(root: Path) -> None:
     assert run_git(root, "status", "--porcelain").split() == "M run.sh ?? mine.txt".split()
 
 
-@pytest.mark.parametrize("word", ["checkout -q", "update-ref --stdin", "symbolic-ref HEAD"])
+@pytest.mark.parametrize(
+    "word", ["update-ref --stdin", "read-tree -i", "checkout-index", "symbolic-ref HEAD"]
+)
 @pytest.mark.parametrize(
     ("what", "moment"),
     [("apply", "before"), ("apply", "after"), ("undo", "after"), ("keep", "after")],
@@ -84,7 +87,6 @@ def test_a_kill_beside_each_git_command_leaves_before_or_after(
 ) -> None:
     if what != "apply":
         Branch(Repo(root)).apply(preview(Repo(root), ALL), "one")
-    before = standing(root), refs(root), branch(root)
     shim = tmp_path / "bin/git"
     shim.parent.mkdir()
     text = SHIM.format(python=sys.executable, git=shutil.which("git"), word=word, moment=moment)
@@ -100,15 +102,12 @@ def test_a_kill_beside_each_git_command_leaves_before_or_after(
     mended = Branch(Repo(root)).mend()
     assert mended == run_git(root, "rev-parse", "HEAD").strip()
     sound(root)
-    if word == "checkout -q":
-        assert (standing(root), refs(root), branch(root)) == before
-    else:
-        assert branch(root) == ("workbench/one" if what == "apply" else "main")
-        assert ("workbench" in refs(root)) == (what != "keep")
-    if what == "apply" and word != "checkout -q":
-        assert (root / "c.py").exists()
+    assert branch(root) == ("workbench/one" if what == "apply" else "main")
+    assert ("workbench" in refs(root)) == (what != "keep")
+    assert (root / "c.py").exists() == (what != "undo")
+    if what == "apply":
         Branch(Repo(root)).undo()
-    elif what == "undo" and word != "checkout -q":
+    elif what == "undo":
         Branch(Repo(root)).redo()
     sound(root)
     assert Branch(Repo(root)).mend() == ""
@@ -116,7 +115,7 @@ def test_a_kill_beside_each_git_command_leaves_before_or_after(
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_any_half_done_checkout_is_taken_back_or_finished(
+def test_any_half_done_step_is_finished(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """Files old, new, cut off or missing; index, HEAD and refs old or new; locks left."""
@@ -128,29 +127,19 @@ def test_any_half_done_checkout_is_taken_back_or_finished(
     run_git(root, "commit", "-qm", "first")
     (root / "run.sh").write_text("dirty\n")
     (root / "mine.txt").write_text("untracked\n")
-    old = standing(root)[:2], branch(root)
     files = tree(root)
     done = Branch(Repo(root)).apply(preview(Repo(root), ALL), "one")
     new = standing(root)[:2], branch(root)
     after = tree(root)
-    goal = data.draw(st.sampled_from([0, 1]))
     pair = ("", done.commit)
-    move = {
-        "commits": [done.base, done.commit],
-        "branches": ["main", "workbench/one"],
-        "refs": {"refs/heads/workbench/one": pair, "refs/workbench/redo": ["", ""]},
-        "goal": goal,
-    }
-    run_git(root, "update-ref", "--no-deref", "HEAD", done.commit)
-    run_git(root, "checkout", "-q", "--detach")
-    if not goal:
-        run_git(root, "branch", "-qD", "workbench/one")
-        if data.draw(st.booleans()):  # before git moved the index, and then HEAD
+    refs_of = {"refs/heads/workbench/one": pair, "refs/workbench/redo": ["", ""]}
+    move = [[done.base, done.commit], "workbench/one", refs_of]
+    if data.draw(st.booleans()):  # before HEAD, the index, and the refs
+        run_git(root, "symbolic-ref", "HEAD", "refs/heads/main")
+        if data.draw(st.booleans()):
+            run_git(root, "read-tree", "-i", "-m", done.commit, done.base)
             if data.draw(st.booleans()):
-                run_git(root, "read-tree", "-i", "-m", done.commit, done.base)
-            run_git(root, "symbolic-ref", "HEAD", "refs/heads/main")
-    elif data.draw(st.booleans()):
-        run_git(root, "symbolic-ref", "HEAD", "refs/heads/workbench/one")
+                run_git(root, "branch", "-qD", "workbench/one")
     for path in files.keys() | after.keys():
         ends = [end.get(path, (0, b""))[1] for end in (files, after)]
         if ends[0] == ends[1]:
@@ -165,12 +154,10 @@ def test_any_half_done_checkout_is_taken_back_or_finished(
     (root / ".git/workbench.journal").write_text(json.dumps(move))
     if data.draw(st.booleans()):
         (root / ".git/index.lock").touch()
-        (root / ".git/refs/heads/main.lock").touch()
         (root / ".git/refs/heads/workbench").mkdir(exist_ok=True)
         (root / ".git/refs/heads/workbench/one.lock").touch()
-        (root / ".git/refs/heads/main.lock").unlink()
-    assert Branch(Repo(root)).mend() == [done.base, done.commit][goal]
-    assert (standing(root)[:2], branch(root)) == (new if goal else old)
+    assert Branch(Repo(root)).mend() == done.commit
+    assert (standing(root)[:2], branch(root)) == new
     sound(root)
 
 
@@ -178,24 +165,34 @@ def test_what_the_person_did_since_the_kill_stays(root: Path) -> None:
     """A file of theirs is left alone; and when HEAD has moved on, everything is."""
     done = Branch(Repo(root)).apply(preview(Repo(root), ALL), "one")
     Branch(Repo(root)).undo()
+    run_git(root, "update-ref", "-d", "refs/workbench/redo")
     journal = root / ".git/workbench.journal"
-    move = {
-        "commits": [done.base, done.commit],
-        "branches": ["main", "workbench/one"],
-        "refs": {},
-        "goal": 0,
-    }
-    journal.write_text(json.dumps(move))
+    ref = {"refs/heads/workbench/one": ["", done.commit]}
+    journal.write_text(json.dumps([[done.base, done.commit], "workbench/one", ref]))
     (root / "a.py").write_text("typed since\n")
     (root / "old.txt").unlink()
-    assert Branch(Repo(root)).mend() == done.base
-    assert (root / "a.py").read_text() == "typed since\n" and (root / "old.txt").exists()
+    assert Branch(Repo(root)).mend() == done.commit
+    assert (root / "a.py").read_text() == "typed since\n" and (root / "c.py").exists()
     run_git(root, "commit", "-qam", "mine")
-    journal.write_text(json.dumps(move))
-    (root / "old.txt").unlink()
+    journal.write_text(json.dumps([[done.base, done.commit], "workbench/one", ref]))
+    (root / "c.py").unlink()
     before = everything(root)
     assert Branch(Repo(root)).mend() == ""
     assert everything(root) == before and not journal.exists()
+
+
+def test_a_step_that_git_refuses_after_a_kill_is_given_up(root: Path) -> None:
+    """A branch `workbench` leaves no room for `workbench/one`."""
+    done = Branch(Repo(root)).apply(preview(Repo(root), ALL), "one")
+    Branch(Repo(root)).undo()
+    run_git(root, "branch", "workbench")
+    ref = {"refs/heads/workbench/one": ["", done.commit]}
+    journal = root / ".git/workbench.journal"
+    journal.write_text(json.dumps([[done.base, done.commit], "workbench/one", ref]))
+    before = everything(root)
+    with pytest.raises(WorkbenchError, match="workbench"):
+        Branch(Repo(root)).mend()
+    assert everything(root) == before and Branch(Repo(root)).mend() == ""
 
 
 def test_a_lock_that_is_older_than_the_step_is_somebody_elses(root: Path) -> None:
@@ -203,13 +200,29 @@ def test_a_lock_that_is_older_than_the_step_is_somebody_elses(root: Path) -> Non
     lock = root / ".git/index.lock"
     lock.touch()
     os.utime(lock, (time.time() - 60,) * 2)
-    move = {"commits": [done.base, done.commit], "branches": ["main", "workbench/one"]}
-    (root / ".git/workbench.journal").write_text(json.dumps(move | {"refs": {}, "goal": 1}))
-    with pytest.raises(Exception, match=r"index\.lock"):
+    step = [[done.base, done.commit], "workbench/one", {}]
+    (root / ".git/workbench.journal").write_text(json.dumps(step))
+    with pytest.raises(WorkbenchError, match=r"index\.lock"):
         Branch(Repo(root)).mend()
     assert lock.exists()
     lock.unlink()
     assert Branch(Repo(root)).mend() == done.commit
+
+
+@pytest.mark.parametrize("place", ["n", "n/new.py/x", "c.py"])
+@pytest.mark.parametrize("data", [b"mine", b"\0", b""])
+def test_whatever_stands_where_a_file_would_be_made_refuses(
+    root: Path, place: str, data: bytes
+) -> None:
+    """A file for a folder, a folder for a file, binary, empty, ignored, or a link."""
+    verdict = preview(Repo(root), ALL)
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).write_bytes(data)
+    (root / ".git/info/exclude").write_text("n\nc.py\n")
+    assert "in the way" in refused(root, lambda: Branch(Repo(root)).apply(verdict))
+    (root / place).unlink()
+    (root / place).symlink_to(root / "mine.txt")
+    refused(root, lambda: Branch(Repo(root)).apply(verdict))
 
 
 def test_a_git_that_outlives_its_killed_caller_keeps_the_lock(root: Path, tmp_path: Path) -> None:
@@ -219,7 +232,7 @@ def test_a_git_that_outlives_its_killed_caller_keeps_the_lock(root: Path, tmp_pa
     shim.parent.mkdir()
     git = shutil.which("git")
     shim.write_text(
-        f'#!/bin/sh\ncase "$*" in *checkout*) kill -9 $PPID; read x < {fifo};; esac\n'
+        f'#!/bin/sh\ncase "$*" in *checkout-index*) kill -9 $PPID; read x < {fifo};; esac\n'
         f'exec {git} "$@"\n'
     )
     shim.chmod(0o755)
@@ -235,4 +248,4 @@ def test_a_git_that_outlives_its_killed_caller_keeps_the_lock(root: Path, tmp_pa
     assert waiting.wait(20) == 0
     with Journal.hold(Repo(root)):
         sound(root)
-    assert branch(root) == "main"
+    assert branch(root) == "workbench/one"

@@ -59,11 +59,12 @@ class Control(uvicorn.Server):
         with suppress(ConnectionError):  # the parent was killed
             while line := await reader.readline():
                 message = json.loads(line)
-                loop.call_soon(self.on_event, message)
                 if "drain" in message:
                     self._leave()
                     until = time.monotonic() + LINGER_S
-                elif "go" in message:
+                    continue
+                loop.call_soon(self.on_event, message)
+                if "go" in message:
                     await self._serve_public()
                     self._tell(live=True)
         self._leave()

@@ -60,6 +60,7 @@ class Desk:
         self.moving = asyncio.Lock()
         self.tests: dict[int, asyncio.Task[None]] = {}  # by the proposal that they try
         self.errand: asyncio.Task[None] | None = None
+        self.good = self.repo.head()  # what this body is made of
 
     @classmethod
     def __from_request__(cls, req: Request) -> "Desk":
@@ -169,38 +170,46 @@ class Desk:
             self.settings.amend("proposal", proposal, **values)
         self.control.look()
 
-    async def step(self, what: str) -> None:
-        """Undo, redo or keep the newest change; the cards follow what git says."""
+    async def step(self, what: str, *arguments: str) -> None:
+        """Undo, redo, keep, or go to a change."""
         async with self.moving:
-            before = self.repo.head()
-            await asyncio.to_thread(getattr(self.branch, what))
-        states = {before: "undone" if what == "undo" else "applied", self.repo.head(): "applied"}
-        for commit, status in states.items():
-            for row in self.discussions.proposals(commit_sha=commit):
-                self.mark(row["id"], status=status)
+            await asyncio.to_thread(getattr(self.branch, what), *arguments)
+            await self._follow_git()
         self.control.look()
 
     def heard(self, news: dict) -> None:
         """What the supervisor says of the next body, or of this one going live."""
-        waking = [row["id"] for row in self.discussions.proposals(status="waking")]
-        if "failed" in news:
-            told = f"{news['failed']['stage']}: {news['failed']['error']}".strip()
-            if waking:
-                self.errand = asyncio.create_task(self._take_back(waking, told))
-            else:
-                text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
-                self.chat.tell(self.current(), text)
-        elif "go" in news or "unchanged" in news:
+        failed = news.get("failed")
+        if not failed:
+            self.good = self.repo.head()
             self.discussions.mend()
-            for proposal in waking:
-                self.mark(proposal, status="applied")
+        self.errand = asyncio.create_task(self._follow(self.good, failed))
 
-    async def _take_back(self, waking: list[int], told: str) -> None:
+    async def _follow(self, good: str, failed: dict[str, str] | None) -> None:
         async with self.moving:
-            for proposal in reversed(waking):
+            if not failed:
+                await self._follow_git()
+                return
+            told = f"{failed['stage']}: {failed['error']}".strip()
+            if self.repo.head() != good:
                 try:
-                    await asyncio.to_thread(self.branch.undo)
+                    await asyncio.to_thread(self.branch.go, good)
                 except WorkbenchError as trouble:
                     told += f"\n\nThe change could not be taken back: {trouble}"
-                self.mark(proposal, status="failed", error=told)
+            if not await self._follow_git(status="failed", error=told):
+                text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
+                self.chat.tell(self.current(), text)
         self.control.look()
+
+    async def _follow_git(self, **undone: str) -> bool:
+        """Let cards say what git says of their commits; whether any was undone."""
+        found = False
+        for change in await asyncio.to_thread(self.branch.changes):
+            was, values = {"waking", "applied"}, undone or {"status": "undone"}
+            if change.state != "undone":
+                was, values = {"waking", "undone", "failed"}, {"status": "applied", "error": ""}
+            for row in self.discussions.proposals(commit_sha=change.commit):
+                if row["status"] in was:
+                    found |= change.state == "undone"
+                    self.mark(row["id"], **values)
+        return found
