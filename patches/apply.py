@@ -135,9 +135,10 @@ class Branch:
         return self.repo.git("update-ref", GOOD, "HEAD")
 
     def rescue(self) -> str:
-        """Go back to what has proved itself; says what was done."""
-        mended, good = self.mend(), self.repo.object(GOOD)
-        if good not in ("", self.repo.head()):
+        """Go back to what has proved itself, or is the person's own; says what was done."""
+        mended, head = self.mend(), self.repo.head()
+        good = self.repo.object(GOOD) or self._start(head, self.repo.branch())[1]
+        if good != head:
             mended = self.go(good).commit
         return mended and f"The source is at {mended} again."
 

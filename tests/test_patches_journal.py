@@ -209,6 +209,12 @@ def test_a_lock_that_is_older_than_the_step_is_somebody_elses(root: Path) -> Non
     assert Branch(Repo(root)).mend() == done.commit
 
 
+def test_while_another_git_holds_the_index_nothing_begins(root: Path) -> None:
+    verdict = preview(Repo(root), ALL)
+    (root / ".git/index.lock").touch()
+    assert "Another git" in refused(root, lambda: Branch(Repo(root)).apply(verdict))
+
+
 @pytest.mark.parametrize("place", ["n", "n/new.py/x", "c.py"])
 @pytest.mark.parametrize("data", [b"mine", b"\0", b""])
 def test_whatever_stands_where_a_file_would_be_made_refuses(
