@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_positive, default=5001)
     add("--no-browser", action="store_true")
     add("--fds", type=int, nargs=2, help=argparse.SUPPRESS)  # from the supervisor to a body
+    command("rehearse", _rehearse)
     add = command("pack", _pack)
     add("--budget", type=_positive, default=128_000)
     add("--ask", default="", help="the question to pack for")
@@ -259,6 +260,28 @@ def _serve(options: argparse.Namespace) -> int:
             hint = "Close what uses it, or give another --port."
             raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
     return 0
+
+
+def _rehearse(options: argparse.Namespace) -> int:
+    """Serve for a moment, without Ollama, and look at every page."""
+    import signal
+    import socket
+    import threading
+
+    from web import visit
+
+    os.environ["OLLAMA_HOST"] = "127.0.0.1:9"
+    with socket.create_server(("127.0.0.1", 0)) as spare:
+        port = spare.getsockname()[1]
+    seen = []
+
+    def look() -> None:
+        seen.append(visit(f"http://127.0.0.1:{port}/", say))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Timer(0.2, look).start()
+    serve = ["serve", f"--repo={options.repo}", "--no-browser", f"--port={port}"]
+    return _serve(_parser().parse_args(serve)) or int(seen != [True])
 
 
 def _body(options: argparse.Namespace) -> int:

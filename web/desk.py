@@ -11,6 +11,7 @@ import uuid
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from sqlite3 import Row
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.requests import Request
 import patches
 from chat import Chat
 from shapes import Note, Pack, Provenance, WorkbenchError, frozen
+from state import home
 from web import assets
 from web.body import Control
 from web.hunks import join, shown, split
@@ -95,10 +97,12 @@ class Desk:
             task.cancel()
         try:
             match what:
-                case "apply":
+                case "apply" if not self.own:
                     await self.apply(proposal, click.sha)
+                case "apply":
+                    self.tests[proposal] = asyncio.create_task(self.rehearse(row, click.sha))
                 case "tests":
-                    self.tests[proposal] = asyncio.create_task(self.try_out(row))
+                    self.tests[proposal] = asyncio.create_task(self.try_out(row, what))
                 case "leave" | "take" | "edit":
                     await self.choose(row, click)
                 case "check":
@@ -134,11 +138,12 @@ class Desk:
         self.settings.amend("proposal", row["id"], edit=edit, left_out=left_out, error="")
         await self.chat.judge(row["id"])
 
-    async def try_out(self, row: Row) -> None:
-        """Run the tests on an edit; what they say joins what the check found."""
+    async def try_out(self, row: Row, check: str) -> Note:
+        """Run the tests on an edit, or a rehearsal; what it says joins what the check found."""
         proposal, lines = row["id"], []
         verdict = await self.chat.judge(proposal)
-        async with aclosing(patches.run_tests(self.branch, verdict)) as told:
+        trial = patches.run_trial(check, self.branch, verdict, self._copy_state)
+        async with aclosing(trial) as told:
             async for line in told:
                 if isinstance(line, Note):
                     verdict = replace(verdict, notes=[*verdict.notes, line])
@@ -149,10 +154,26 @@ class Desk:
                     self.chat.publish(row["discussion"], "phase", row["message"], words)
         del self.tests[proposal]
         self.mark(proposal)
+        return verdict.notes[-1]
+
+    def _copy_state(self, clone: Path) -> None:
+        self.settings.copy(home(clone.resolve(), clone.parent))
+
+    async def rehearse(self, row: Row, sha: str) -> None:
+        """Apply what has shown in a clone that it can serve."""
+        note = await self.try_out(row, "rehearsal")
+        values = {} if note.ok else {"status": "failed", "error": note.text}
+        try:
+            if note.ok:
+                await self.apply(row["id"], sha)
+        except WorkbenchError as error:
+            values = {"error": str(error)}
+        self.mark(row["id"], **values)
 
     async def apply(self, proposal: int, sha: str) -> None:
         """Check the edit again, apply it, and have the supervisor wake the new body."""
         async with self.moving:
+            tried = self.discussions.verdict(self.discussions.proposal(proposal)).notes
             verdict = await self.chat.judge(proposal)
             row = self.discussions.proposal(proposal)
             if not verdict.ok or row["sha"] != sha:
@@ -160,6 +181,8 @@ class Desk:
                     "The files have changed since this diff was shown, and nothing was applied.",
                     "Read the card again: it shows what would be applied now.",
                 )
+            tried = [note for note in tried if note.check in ("tests", "rehearsal")]
+            self.discussions.judge(proposal, replace(verdict, notes=[*verdict.notes, *tried]))
             rows = self.discussions.messages(row["discussion"])
             asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
             digest = json.loads(row["facts"]).get("digest") or ""
