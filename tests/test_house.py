@@ -211,7 +211,7 @@ def test_the_crash_course_is_true() -> None:
         assert name == "__init__.py" or (ROOT / name).exists(), name
     for room in re.findall(r"`(\w+)/`", text):
         assert (ROOT / room).is_dir(), room
-    source = read("web/app.py") + read("web/views.py")
+    source = "".join(map(read, ("web/app.py", "web/views.py", "web/improvements.py")))
     routes = set(re.findall(r'[Rr]oute[s]?\(\s*"([^"]+)"', source)) | {"/ws"}
     plain = {re.sub(r"\{(\w+)(:\w+)?\}", r"{\1}", route) for route in routes}
     for route in re.findall(r"`(/[\w/{}]*)`", text):

@@ -23,8 +23,8 @@ from shapes import WorkbenchError
 from web import assets
 from web.body import Control
 from web.desk import Desk
+from web.improvements import routes
 from web.page import LINKS, Hub, Shell
-from web.views import routes
 
 REFUSAL = "Only the page itself may do this, or a sender of X-Workbench-Token."
 NAMES = ("127.0.0.1", "localhost")

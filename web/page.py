@@ -17,7 +17,7 @@ from shapes import WorkbenchError
 from web.chat_pane import Bubble, ChatPane, DiscussionTitle
 from web.desk import Desk
 
-LINKS = {"/source": "Source", "/context": "Context"}
+LINKS = {"/source": "Source", "/improvements": "Improvements", "/context": "Context"}
 TICK_S = 0.04
 SWAP = {"hx_swap_oob": "true"}
 
