@@ -24,9 +24,8 @@ def improvements(desk: Desk) -> tuple:
         go = c.Button("Go to here", **post) if movable else ""
         when, who = change.date[:16].replace("T", " "), change.model or "the shell"
         rows.append(c.Tr(*map(c.Td, (when, subject, who, found, change.state, go))))
-    head = c.Tr(*map(c.Th, ("When", "What", "Proposed by", "Found", "Now", "")))
-    nothing = "" if rows else c.P("Nothing has been applied yet.")
-    return c.Title("Improvements"), c.H1("Improvements"), nothing, c.Table(head, *rows)
+    about = c.P("Every change that was applied, the newest first, and who proposed it.")
+    return c.Title("Improvements"), c.H1("Improvements"), about, c.Table(*rows)
 
 
 @routes("/improvements/{commit}", methods=["POST"])
