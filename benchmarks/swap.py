@@ -42,6 +42,7 @@ from product import VERSION
 draining, replies = None, set()
 
 async def chat(scope, receive, send):
+    await receive()
     await send({"type": "websocket.accept"})
     leaving = asyncio.create_task(draining.wait() if draining else asyncio.Event().wait())
     while True:
