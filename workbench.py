@@ -200,12 +200,12 @@ def _patch(options: argparse.Namespace) -> int:
             if what == "preview" or not verdict.ok:
                 return _show(options, answer, verdict.diff or verdict.reason)
             done = branch.apply(verdict)
-        case "undo":
+        case "undo" | "redo" as move:
             if not re.fullmatch(r"([1-9]\d{0,2})?", text):
                 raise WorkbenchError(f"{text!r} is not a number of steps.", "Give 1 or more.")
-            done = branch.undo(int(text or 1))
-        case move:
-            done = getattr(branch, move)()
+            done = getattr(branch, move)(int(text or 1))
+        case _:
+            done = branch.keep()
     words = f"The tree is at {done.commit} on {done.branch}."
     return _show(options, answer | asdict(done), words)
 
@@ -279,7 +279,7 @@ def _rehearse(options: argparse.Namespace) -> int:
         seen.append(visit(f"http://127.0.0.1:{port}/", say))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Timer(0.2, look).start()
+    threading.Thread(target=look).start()
     serve = ["serve", f"--repo={options.repo}", "--no-browser", f"--port={port}"]
     return _serve(_parser().parse_args(serve)) or int(seen != [True])
 

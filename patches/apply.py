@@ -113,16 +113,10 @@ class Branch:
         base, start = self._start(head, self.repo.branch())
         done, undone = self._road(start, head, base)
         form = "--format=%H%x1f%aI%x1f%(trailers:key=Workbench-Model,valueonly,separator=)%x1f%s"
-        found = (
-            "log",
-            "-n100",
-            "-z",
-            "--grep=^Workbench-Base: ",
-            form,
-            undone[-1] if undone else head,
-        )
+        newest = [head, *undone][-1]
+        log = self.repo.git("log", "-n100", "-z", "--grep=^Workbench-Base: ", form, newest)
+        rows = (row.split("\x1f", 3) for row in log.split("\0")[:-1])
         state = dict.fromkeys(undone, "undone") | dict.fromkeys(done, "applied")
-        rows = (row.split("\x1f", 3) for row in self.repo.git(*found).split("\0")[:-1])
         return [Listed(*row, state.get(row[0], "kept")) for row in rows]
 
     def mend(self) -> str:

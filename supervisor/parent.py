@@ -232,7 +232,7 @@ class Parent:
         if done := "" if again else await self.call(self.rescue):
             self.trouble, self.newest = trouble, {}
             return self.say(done)
-        await asyncio.sleep(min(RETRY_S * 2 ** (self.falls - 1), MAX_RETRY_S))
+        await asyncio.sleep(min(RETRY_S * self.falls**2, MAX_RETRY_S))
         self.newest = {}
 
     def keep(self, child: Child | None) -> None:

@@ -14,7 +14,8 @@ QUESTION = "what is in file workbench.py?"
 def visit(url: str, say: Callable[[str], None]) -> bool:
     """Whether each page that the first one links to is shown, and a question is answered."""
     try:
-        with httpx.Client(base_url=url, timeout=PAGE_S, trust_env=False) as client:
+        start = httpx.HTTPTransport(retries=6)  # as long as nobody listens
+        with httpx.Client(base_url=url, timeout=PAGE_S, transport=start) as client:
             home = client.get("/")
             for path in ["/", *sorted({*re.findall(r'href="(/\w+)"', home.text)})]:
                 page = client.get(path)
