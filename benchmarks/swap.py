@@ -29,7 +29,7 @@ from pathlib import Path
 import httpx
 import websockets
 
-from patches import Branch
+from patches import Branch, preview
 from repo import Repo
 from tests.conftest import run_git
 from tests.running import free_port, wait_until
@@ -281,20 +281,15 @@ def broken(times: int) -> None:
         print(f"{kind:14}" + "".join(f"{count[kind, name]:>13}" for name in names))
 
 
-ACT = """
-import sys
-from pathlib import Path
-from patches import Branch, preview
-from repo import Repo
-
-branch, verdict = Branch(Repo(Path(sys.argv[1]))), preview(Repo(Path(sys.argv[1])), sys.argv[2])
-print("ready", flush=True)
-while True:
-    branch.apply(verdict, "one")
-    branch.undo()
-    branch.redo()
-    branch.undo()
-"""
+def act(branch: Branch, diff: str) -> None:
+    """In a process of its own, until it is killed."""
+    os.setsid()
+    verdict = preview(branch.repo, diff)
+    while True:
+        branch.apply(verdict, "one")
+        branch.undo()
+        branch.redo()
+        branch.undo()
 
 
 def kills(times: int) -> None:
@@ -315,15 +310,11 @@ def kills(times: int) -> None:
         before = run_git(root, "rev-parse", "HEAD").strip()
         branch = Branch(Repo(root))
         for _ in range(times):
-            command = [sys.executable, "-c", ACT, str(root), diff]
-            acting = subprocess.Popen(
-                command, cwd=HOUSE, start_new_session=True, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            acting.stdout.readline()
-            time.sleep(random.uniform(0.1, 1.2))
-            os.killpg(acting.pid, signal.SIGKILL)
-            acting.wait()
+            if not (acting := os.fork()):
+                act(branch, diff)
+            time.sleep(random.uniform(0.2, 1.5))
+            os.killpg(acting, signal.SIGKILL)
+            os.waitpid(acting, 0)
             dirty = "--no-optional-locks", "status", "--porcelain"
             count["half done at the kill"] += (root / ".git/workbench.journal").exists()
             locks = [p for p in (root / ".git").rglob("*.lock") if p.name != "workbench.lock"]
