@@ -11,11 +11,12 @@ import secrets
 import sqlite3
 import tempfile
 from collections.abc import Iterator, MutableMapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from shapes import WorkbenchError
 
+FILE = "workbench.db"
 # Each entry runs once, in order (PRAGMA user_version counts them). Only ever add tables and
 # columns: the body that is rolled back to must still read the file.
 MIGRATIONS = [
@@ -42,11 +43,11 @@ MIGRATIONS = [
 ]
 
 
-def home(root: Path) -> Path:
+def home(root: Path, base: str | Path = "") -> Path:
     """The folder for all of a repository that is not in its tree; made when missing."""
     from platformdirs import user_data_path
 
-    base = Path(os.environ.get("WORKBENCH_HOME") or user_data_path("workbench"))
+    base = Path(base or os.environ.get("WORKBENCH_HOME") or user_data_path("workbench"))
     folder = base / f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,7 +73,7 @@ class State(MutableMapping[str, object]):
     """Settings as a plain dict of JSON values, and rows by SQL; for any thread."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, path = folder, folder / "workbench.db"
+        self.folder, path = folder, folder / FILE
         try:
             self._db = sqlite3.connect(
                 path, timeout=5, isolation_level=None, check_same_thread=False
@@ -91,6 +92,13 @@ class State(MutableMapping[str, object]):
                 f"The database {path} cannot be opened: {error}.",
                 "Check the folder's permissions and free space; move the file away to start anew.",
             ) from error
+
+    def copy(self, folder: Path) -> Path:
+        """A database of the same rows, for another to try things on."""
+        place = folder / FILE
+        with closing(sqlite3.connect(place)) as other:
+            self._db.backup(other)
+        return place
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         return self._db.execute(sql, values).fetchall()

@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_positive, default=5001)
     add("--no-browser", action="store_true")
     add("--fds", type=int, nargs=2, help=argparse.SUPPRESS)  # from the supervisor to a body
+    command("rehearse", _rehearse)
     add = command("pack", _pack)
     add("--budget", type=_positive, default=128_000)
     add("--ask", default="", help="the question to pack for")
@@ -217,12 +218,12 @@ def _patch(options: argparse.Namespace) -> int:
             if what == "preview" or not verdict.ok:
                 return _show(options, answer, verdict.diff or verdict.reason)
             done = branch.apply(verdict)
-        case "undo":
+        case "undo" | "redo" as move:
             if not re.fullmatch(r"([1-9]\d{0,2})?", text):
                 raise WorkbenchError(f"{text!r} is not a number of steps.", "Give 1 or more.")
-            done = branch.undo(int(text or 1))
-        case move:
-            done = getattr(branch, move)()
+            done = getattr(branch, move)(int(text or 1))
+        case _:
+            done = branch.keep()
     words = f"The tree is at {done.commit} on {done.branch}."
     return _show(options, answer | asdict(done), words)
 
@@ -241,8 +242,10 @@ def _serve(options: argparse.Namespace) -> int:
     import webbrowser
     from importlib.metadata import distributions
 
+    import patches
     import supervisor
     from repo import Repo
+    from state import home
 
     if options.fds:
         return _body(options)
@@ -255,12 +258,48 @@ def _serve(options: argparse.Namespace) -> int:
             webbrowser.open(url)
 
     command = [sys.executable, __file__, "serve", "--repo", str(root), f"--port={options.port}"]
-    try:
-        supervisor.Parent(command, ROOT, ready, say).serve(options.host, options.port)
-    except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
-        hint = "Close what uses it, or give another --port."
-        raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
+    own = patches.Branch(Repo(ROOT))  # in memory from now on, whatever becomes of its source
+    with (home(root) / "serving").open("a+") as serving:
+        try:
+            fcntl.flock(serving, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            serving.seek(0)
+            say("It is served already.")
+            ready(serving.read())
+            return 0
+        serving.truncate(0)
+        print(f"http://{options.host}:{options.port}/", end="", file=serving, flush=True)
+        if mended := patches.Branch(Repo(root)).mend():
+            say(f"A change was cut short; the source is at {mended} now.")
+        parent = supervisor.Parent(command, ROOT, ready, say, own.confirm, own.rescue)
+        try:
+            parent.serve(options.host, options.port)
+        except (OSError, OverflowError) as error:  # in use, not allowed, or no port at all
+            hint = "Close what uses it, or give another --port."
+            raise WorkbenchError(f"Port {options.port} cannot be had: {error}.", hint) from error
     return 0
+
+
+def _rehearse(options: argparse.Namespace) -> int:
+    """Serve for a moment, without Ollama, and look at every page."""
+    import signal
+    import socket
+    import threading
+
+    from web import visit
+
+    os.environ["OLLAMA_HOST"] = "127.0.0.1:9"
+    with socket.create_server(("127.0.0.1", 0)) as spare:
+        port = spare.getsockname()[1]
+    seen = []
+
+    def look() -> None:
+        seen.append(visit(f"http://127.0.0.1:{port}/", say))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=look).start()
+    serve = ["serve", f"--repo={options.repo}", "--no-browser", f"--port={port}"]
+    return _serve(_parser().parse_args(serve)) or int(seen != [True])
 
 
 def _body(options: argparse.Namespace) -> int:

@@ -7,6 +7,6 @@ from patches.apply import Branch
 from patches.check import preview
 from patches.codemods import rewrite
 from patches.read import find
-from patches.trial import run_tests
+from patches.trial import run_trial
 
-__all__ = ["Branch", "find", "preview", "rewrite", "run_tests"]
+__all__ = ["Branch", "find", "preview", "rewrite", "run_trial"]

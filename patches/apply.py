@@ -4,20 +4,19 @@ Knows nothing of models or pages; every fact is git's own (commits, trailers, re
 person's branch, uncommitted work, ignored files and remotes stay as they were, or all is refused.
 """
 
-import fcntl
 import itertools
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from patches.journal import Journal, in_the_way
 from repo import Repo
 from shapes import Applied, Change, Provenance, Verdict, WorkbenchError, frozen
 
 PREFIX = "workbench/"
-REDO = "refs/workbench/redo"
+REDO, GOOD = "refs/workbench/redo", "refs/workbench/good"
 TRAILER = re.compile(r"^Workbench-(\w+): (.*)$", re.M)
 IDENTITY = ("-c", "user.name=Workbench", "-c", "user.email=workbench@localhost")
 UNFINISHED = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD")
@@ -29,7 +28,7 @@ class Listed:
     date: str
     model: str
     subject: str
-    state: str  # "applied", or "undone"
+    state: str  # "applied", "undone", or "kept"
 
 
 @frozen
@@ -38,6 +37,7 @@ class Ground:
     branch: str
     base: str  # the person's branch
     start: str  # where ours left it
+    journal: Journal
 
 
 @frozen
@@ -62,27 +62,38 @@ class Branch:
 
     def undo(self, steps: int = 1) -> Applied:
         """Take the newest changes back, exactly."""
-        with self._ground() as here:
-            target = here.head
-            for _ in range(steps):
-                if target == here.start:
-                    raise WorkbenchError("There is nothing to undo.", "See patch list.")
-                target = self.repo.object(f"{target}^")
-            home = target == here.start == self._tip(here.base)
-            redo = self.repo.object(REDO) or here.head
-            return self._land(here, target, here.base if home else here.branch, redo)
+        return self._step(-steps)
 
-    def redo(self) -> Applied:
-        """Bring the last undone change again."""
+    def redo(self, steps: int = 1) -> Applied:
+        """Bring the changes again that were undone last."""
+        return self._step(steps)
+
+    def go(self, commit: str) -> Applied:
+        """Undo or redo until this commit is the newest."""
+        return self._step(0, commit)
+
+    def _step(self, steps: int, to: str = "") -> Applied:
         with self._ground() as here:
-            last = self.repo.object(REDO) or here.head
-            span = f"{here.head}..{last}"
-            undone = self.repo.git("rev-list", "--reverse", "--ancestry-path", span).split()
-            marks = self._marks(undone[0]) if undone else {}
-            if not marks or marks["Base"] != here.base:
-                raise WorkbenchError(f"There is nothing to redo on {here.branch}.", "Undo first.")
-            branch = self._branch(here, marks["Branch"].removeprefix(PREFIX))
-            return self._land(here, undone[0], branch, last if undone[1:] else "")
+            done, undone = self._road(here.start, here.head, here.base)
+            road, at = [here.start, *done, *undone], len(done)
+            target = road.index(to) if to in road else at + steps
+            if target == at or not 0 <= target < len(road):
+                what = "redo" if steps > 0 else "undo"
+                raise WorkbenchError(f"There is nothing to {what} here.", "See patch list.")
+            redo = road[-1] if road[target + 1 :] else ""
+            if target > at:
+                name = self._marks(undone[0])["Branch"].removeprefix(PREFIX)
+                return self._land(here, road[target], self._branch(here, name), redo)
+            home = target == 0 and here.start == self._tip(here.base)
+            return self._land(here, road[target], here.base if home else here.branch, redo)
+
+    def _road(self, start: str, head: str, base: str) -> tuple[list[str], list[str]]:
+        """What was applied since `start`, and what was undone from here; the oldest first."""
+        ends = (start, head), (head, self.repo.object(REDO) or head)
+        log = "rev-list", "--reverse", "--ancestry-path"
+        done, undone = (self.repo.git(*log, f"{a}..{b}").split() for a, b in ends)
+        ours = undone and self._marks(undone[0]).get("Base") == base
+        return done, undone if ours else []
 
     def keep(self) -> Applied:
         """Fast-forward the person's branch to here, and go back to it."""
@@ -96,37 +107,51 @@ class Branch:
             return self._land(here, here.head, here.base)
 
     def changes(self) -> list[Listed]:
-        """The newest first; before what was applied, what was undone and can come again."""
+        """The newest first: what was undone and can come again, was applied, was kept."""
         if not (head := self.repo.head()):
             return []
-        spans = {"undone": f"{head}..{self.repo.object(REDO) or head}", "applied": head}
+        base, start = self._start(head, self.repo.branch())
+        done, undone = self._road(start, head, base)
         form = "--format=%H%x1f%aI%x1f%(trailers:key=Workbench-Model,valueonly,separator=)%x1f%s"
-        found = "-n100", "-z", "--grep=^Workbench-Base: ", form
-        return [
-            Listed(*row.split("\x1f", 3), state)
-            for state, span in spans.items()
-            for row in self.repo.git("log", *found, span).split("\0")[:-1]
-        ]
+        newest = [head, *undone][-1]
+        log = self.repo.git("log", "-n100", "-z", "--grep=^Workbench-Base: ", form, newest)
+        rows = (row.split("\x1f", 3) for row in log.split("\0")[:-1])
+        state = dict.fromkeys(undone, "undone") | dict.fromkeys(done, "applied")
+        return [Listed(*row, state.get(row[0], "kept")) for row in rows]
+
+    def mend(self) -> str:
+        """Finish or take back what a kill has left half done; the commit that it is at, or ""."""
+        with Journal.hold(self.repo) as journal:
+            return journal.mended
+
+    def confirm(self) -> str:
+        """What is checked out has proved itself."""
+        return self.repo.git("update-ref", GOOD, "HEAD")
+
+    def rescue(self) -> str:
+        """Go back to what has proved itself, or is the person's own; says what was done."""
+        mended, head = self.mend(), self.repo.head()
+        good = self.repo.object(GOOD) or self._start(head, self.repo.branch())[1]
+        if good != head:
+            mended = self.go(good).commit
+        return mended and f"The source is at {mended} again."
 
     @contextmanager
     def _ground(self) -> Iterator[Ground]:
         """Where a change can begin, held alone."""
-        folder = Path(self.repo.git("rev-parse", "--absolute-git-dir").rstrip("\n"))
-        try:
-            lock = (folder / "workbench.lock").open("w")
-        except OSError as error:
-            raise WorkbenchError(f"{folder} cannot be written.", str(error)) from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with Journal.hold(self.repo) as journal:
             head, branch = self.repo.head(), self.repo.branch()
-            if not head or not branch or any((folder / name).exists() for name in UNFINISHED):
+            unfinished = any((journal.folder / name).exists() for name in UNFINISHED)
+            if not head or not branch or unfinished:
                 what = "There is no commit yet, no branch (detached HEAD), or a merge is under way."
                 raise WorkbenchError(what, "Commit, run git switch NAME, or finish it.")
-            marks = self._marks(head)
-            if marks.get("Branch") == branch:
-                yield Ground(head, branch, marks["Base"], marks["Start"])
-            else:
-                yield Ground(head, branch, branch, head)
+            yield Ground(head, branch, *self._start(head, branch), journal)
+
+    def _start(self, head: str, branch: str) -> tuple[str, str]:
+        """The person's branch, and where ours left it."""
+        marks = self._marks(head)
+        ours = marks.get("Branch") == branch
+        return (marks["Base"], marks["Start"]) if ours else (branch, head)
 
     def _commit(self, head: str, changes: tuple[Change, ...], message: str) -> str:
         """A commit on top of `head`, byte for byte as shown. Every file must still be, in the tree
@@ -137,7 +162,7 @@ class Branch:
             file = self.repo.text(source)
             found = {file.sha if file else "", self.repo.object(f"{head}:{source}")}
             if found != {change.before_sha or ""}:
-                raise _in_the_way(f"{source} (or it has changed, or git converts its bytes)")
+                raise in_the_way(f"{source} (or it has changed, or git converts its bytes)")
             rows.append(f"0 {'0' * len(head)}\t{source}\0")
             if change.after is not None:
                 data = change.after.encode(change.encoding)
@@ -158,26 +183,13 @@ class Branch:
         where = "for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}"
         if branch == here.base and self.repo.git(*where).strip():
             raise WorkbenchError(f"{branch} is in another worktree.", "Switch that one.")
-        was = here.head if branch == here.branch else self._tip(branch) or "0" * len(to)
-        refs = f"update refs/heads/{branch} {to} {was}\n"
-        refs += f"update {REDO} {redo}\n" if redo else f"delete {REDO}\n"
-        self._check_out("--detach", to)
-        try:
-            self.repo.git("update-ref", "--stdin", stdin=os.fsencode(refs))
-        except WorkbenchError:
-            self._check_out(here.branch)
-            raise
-        self.repo.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
-        if branch == here.base:
-            self.repo.git("update-ref", "-d", f"refs/heads/{here.branch}", here.head)
+        refs = {f"refs/heads/{branch}": (self._tip(branch), to)}
+        refs[REDO] = self.repo.object(REDO), redo
+        ours = here.head, to if branch == here.branch else ""
+        if branch in (here.branch, here.base):
+            refs[f"refs/heads/{here.branch}"] = ours
+        here.journal.move((here.head, to), branch, refs)
         return Applied(branch, to, here.head)
-
-    def _check_out(self, *what: str) -> None:
-        """Ignored files count as the person's: git would overwrite them without a word."""
-        safely = "-c", "core.autocrlf=false", "checkout", "-q", "--no-overwrite-ignore"
-        code, _, trouble = self.repo.try_git(*safely, *what, "--")
-        if code:
-            raise _in_the_way(", ".join(re.findall("^\t(.*)", trouble, re.M)) or trouble.strip())
 
     def _branch(self, here: Ground, title: str) -> str:
         if here.branch != here.base:
@@ -193,10 +205,6 @@ class Branch:
         """What we wrote under a commit; {} for one that is not ours."""
         found = dict(TRAILER.findall(self.repo.git("log", "-1", "--format=%b", commit)))
         return found if {"Branch", "Base", "Start"} <= found.keys() else {}
-
-
-def _in_the_way(what: str) -> WorkbenchError:
-    return WorkbenchError(f"{what}: there is uncommitted work in the way.", "Commit or move it.")
 
 
 def _one_line(text: str) -> str:

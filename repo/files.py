@@ -7,6 +7,7 @@ a git command of ours run a program (hooks, fsmonitor and pagers are off).
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from subprocess import PIPE
@@ -58,11 +59,17 @@ class Repo:
         return cls(Path(os.fsdecode(out.rstrip(b"\n"))))
 
     def try_git(
-        self, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> tuple[int, bytes, str]:
         """Git's exit status, its output's bytes and its error text."""
         command, env = ["git", *OPTIONS, *arguments], SETTINGS | (env or {})
-        process = git.Git(self.root).execute(command, istream=PIPE, as_process=True, env=env)
+        process = git.Git(self.root).execute(
+            command, istream=PIPE, as_process=True, env=env, pass_fds=pass_fds
+        )
         out, why = process.communicate(stdin)
         return process.returncode, out, why.decode(errors="replace")
 

@@ -1,11 +1,21 @@
 """Owns the listening socket, watches the source, and swaps one body for the next.
 
-One body is `live`, one may be `next`, others drain. Invariant: what serves stays until its
-successor has proved itself.
+                saved               ready, healthy: go            serves on for `proof_s`
+    (source) ----------> next ------------------------> live --------------------------> proven
+                          |    (the live one is drained   |                 (the kept one ends)
+       failed, or saved   |     and becomes kept)         | died, or hangs
+       anew: it ends      v                               v
+                 the live one is told          kept: goes again, and is told
+                                               none: `rescue`, then another try, ever later
+
+The others end once what they have begun is finished. Invariants: what serves stays until its
+successor has proved itself; a body that failed is not tried again before the source changes, as
+long as another can serve.
 """
 
 import asyncio
 import json
+import math
 import os
 import py_compile
 import re
@@ -20,7 +30,8 @@ from pathlib import Path
 WATCHED = re.compile(r"[^.].*\.(py|css|js)")
 PRUNED = re.compile(r"\..*|node_modules|__pycache__|tests|benchmarks")
 POLL_S = 0.3  # a tree that stays the same so long is done changing
-RETRY_S = 1.0
+RETRY_S, MAX_RETRY_S = 1.0, 30.0
+PULSE_S = 2.0  # between two looks at the health of what is not proven
 STOP_S = 5.0  # for bodies to finish
 KEPT_BYTES = 64 * 1024  # a traceback is at the end of stderr
 TROUBLE = "HTTP/1.0 503 Mend it\nRefresh: 2\nContent-Type: text/plain; charset=utf-8\n\n"
@@ -46,6 +57,7 @@ class Child:
     changed: list[str]
     stage: str = "syntax"
     words: bytes = b""
+    port: object = 0
     process: Process | None = None
 
     async def start(self, command: list[str], root: Path, listener: socket.socket) -> None:
@@ -83,9 +95,8 @@ class Child:
                 return message[key]
         raise EOFError
 
-    async def check_health(self, port: object, host: str) -> None:
-        self.stage = "health"
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def check_health(self, host: str) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(f"GET /healthz HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
         status = (await reader.readline()).decode()
         writer.close()
@@ -103,17 +114,24 @@ class Child:
 @dataclass
 class Parent:
     """Keeps `command`, run in `root`, serving. A first body that serves is told to `on_ready` with
-    its address; all else to `report`."""
+    its address; all else to `report`. `confirm` is called when a body is proven; `rescue` when none
+    wakes, and returns what it has done to the source, if anything."""
 
     command: list[str]
     root: Path
     on_ready: Callable[[str], None]
     report: Callable[[str], None]
+    confirm: Callable[[], object] = str
+    rescue: Callable[[], str] = str
     boot_s: float = 30.0
+    proof_s: float = 60.0
     lives: dict[Child, asyncio.Task[None]] = field(default_factory=dict)
     live: Child | None = None
     next: Child | None = None
+    kept: Child | None = None
     newest: Tree = field(default_factory=dict)  # none: compare at once
+    falls: int = 0  # since a body was proven
+    trouble: dict[str, object] = field(default_factory=dict)  # for the body that comes up next
 
     def serve(self, host: str, port: int) -> None:
         """Until SIGTERM or SIGINT; OSError when the port cannot be had."""
@@ -130,7 +148,7 @@ class Parent:
             self.loop.add_signal_handler(number, watching.cancel)
         await asyncio.wait([watching])
         self.lives.pop(self.next, None)
-        self.live = self.next = None
+        self.live = self.next = self.kept = None
         for child in self.lives:
             child.writer.write_eof()
         await asyncio.wait([watching, *self.lives.values()], timeout=STOP_S)
@@ -173,38 +191,79 @@ class Parent:
                     py_compile.compile(self.root / path, doraise=True, invalidation_mode=mode)
             async with asyncio.timeout(self.boot_s):
                 await child.start(self.command, self.root, self.listener)
-                await child.check_health(await child.hear("ready"), self.host)
+                child.port = await child.hear("ready")
+                child.stage = "health"
+                await child.check_health(self.host)
                 self.loop.remove_reader(self.listener)
                 child.stage = "go"
-                child.tell(go=True)
+                child.tell(go=True, **self.trouble)
                 await child.hear("live")
             if self.live:
                 self.live.tell(drain=True)
-            self.live, self.next = child, None
+            self.keep(self.live)
+            self.live, self.next, self.trouble = child, None, {}
+            child.stage = "serving"
             self.loop.call_soon(self.on_ready, f"http://{self.host}/")
             self.on_ready = lambda _: self.report("The new version is serving.")
-            while True:
-                await child.hear("look")
-                self.newest = {}
+            await self.follow(child)
         except Exception as error:
             why = str(error) or f"it ended, or was not ready within {self.boot_s:g} s"
         finally:
             self.lives.pop(child, None)
             await child.end()
+        words = f"{why}\n{child.words.decode(errors='replace')}".replace(f"{self.root}/", "")
+        trouble = {"failed": {"stage": child.stage, "error": words}}
         if child is self.live:
-            self.live = None
             self.say(f"The body is gone: {why}")
+            self.live, self.kept = self.kept, None
+            if self.live:
+                return self.live.tell(go=True, **trouble)
         elif child is self.next:
             self.next = None
             self.say(f"The new version did not wake: {why}")
-            words = f"{why}\n{child.words.decode(errors='replace')}".replace(f"{self.root}/", "")
             if self.live:
-                return self.live.tell(failed={"stage": child.stage, "error": words})
+                return self.live.tell(**trouble)
             self.loop.add_reader(self.listener, self.admit, words)
         else:
+            self.kept = None if child is self.kept else self.kept
             return
-        await asyncio.sleep(RETRY_S)
+        self.falls += 1
+        again = child.stage == "serving" and self.falls == 1  # it may have been bad luck
+        if done := "" if again else await self.call(self.rescue):
+            self.trouble, self.newest = trouble, {}
+            return self.say(done)
+        await asyncio.sleep(min(RETRY_S * self.falls**2, MAX_RETRY_S))
         self.newest = {}
+
+    def keep(self, child: Child | None) -> None:
+        """Have this one ready to go again, and let the one before it end."""
+        if self.kept:
+            self.kept.writer.write_eof()
+        self.kept = child
+
+    async def follow(self, child: Child) -> None:
+        """Hear a body that serves, and ask for its health, until it fails."""
+        proof = self.loop.time() + self.proof_s
+        while True:
+            pause_s, limit_s = (PULSE_S, 5 * PULSE_S) if self.kept else (self.boot_s,) * 2
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await child.hear("look")
+                    self.newest = {}
+            if child is self.live:
+                async with asyncio.timeout(limit_s):
+                    await child.check_health(self.host)
+                if self.loop.time() > proof and child.tree == self.newest:
+                    proof, self.falls = math.inf, 0
+                    self.keep(None)
+                    await self.call(self.confirm)
+
+    async def call(self, outside: Callable[[], str]) -> str:
+        try:
+            return await asyncio.to_thread(outside)
+        except Exception as error:  # of git, say: what lives goes on serving
+            self.say(str(error))
+            return ""
 
     def say(self, words: str) -> None:
         self.loop.call_soon(self.report, words)  # where an error of its own ends nothing

@@ -244,6 +244,35 @@ def test_a_file_saved_by_hand_is_served_and_a_broken_one_is_not(
     expect(page.locator("#main h1")).to_have_text("Saved by hand")
 
 
+def test_a_reply_that_streams_during_a_swap_comes_whole_in_every_tab(
+    page: Page, browser: Browser, program: Path, start: Callable[..., Running], ollama: OllamaServer
+) -> None:
+    """# J11, K6: the old body finishes it; a tab that is opened meanwhile follows."""
+    bench = start(ollama=ollama.url)
+    first, gates = bench.body(), [threading.Event() for _ in range(3)]
+    ollama.say([x for n, gate in enumerate(gates) for x in (f"word{n} ", gate)])
+    page.goto(bench.url)
+    ask(page, "Talk")
+    reply = page.locator(".message.assistant")
+    expect(reply).to_contain_text("word0")
+    views = program / "web/views.py"
+    views.write_text(views.read_text().replace("H1(desk.title)", 'H1("The next body")'))
+    wait_until(lambda: bench.body() != first, "the new body")
+    late = browser.new_page()
+    late.goto(bench.url)
+    expect(late.locator("#main h1")).to_have_text("The next body")
+    gates[0].set()
+    for tab in (page, late):
+        expect(tab.locator(".message.assistant")).to_contain_text("word0 word1")
+    for gate in gates[1:]:
+        gate.set()
+    for tab in (page, late):
+        expect(tab.locator(".message.assistant.done")).to_contain_text("word0 word1 word2")
+        expect(tab.locator(".message")).to_have_count(2)
+    expect(page.locator("#main h1")).to_have_text("The next body")
+    late.close()
+
+
 def test_a_reply_streams_and_can_be_stopped(
     page: Page, start: Callable[..., Running], ollama: OllamaServer
 ) -> None:

@@ -295,6 +295,34 @@ def test_the_next_change_goes_on_top(root: Path) -> None:
     ours.undo(2)
     assert branch(root) == "main" and (root / "a.py").read_text() == FILES["a.py"]
     assert "nothing to undo" in refused(root, ours.undo)
+    assert "nothing to redo" in refused(root, lambda: ours.redo(3))
+    assert ours.redo(2).branch == first and (root / "a.py").read_text() == "x = 5\ny = 2\nw = 3\n"
+    newest = run_git(root, "rev-parse", "HEAD", "HEAD^", "main").split()
+    assert [ours.go(commit).commit for commit in newest[1:]] == newest[1:]
+    assert branch(root) == "main" and ours.go(newest[0]).commit == newest[0]
+    assert [each.state for each in ours.changes()] == ["applied", "applied"]
+    ours.keep()
+    assert [each.state for each in ours.changes()] == ["kept", "kept"]
+    assert "nothing to undo" in refused(root, lambda: ours.go(newest[1]))
+
+
+def test_what_has_proved_itself_is_come_back_to(root: Path) -> None:
+    """# K4: else what is the person's own; and a mark that is on no road of ours is no way."""
+    ours, main = Branch(Repo(root)), run_git(root, "rev-parse", "main").strip()
+    assert ours.rescue() == ""
+    apply(root)
+    assert main in ours.rescue() and branch(root) == "main"
+    ours.redo()
+    ours.confirm()
+    good = run_git(root, "rev-parse", "HEAD").strip()
+    apply(root, MORE)
+    assert good in ours.rescue() and ours.rescue() == ""
+    apply(root, NEW)
+    (root / "n/new.py").write_text("mine\n")
+    assert "n/new.py" in refused(root, ours.rescue)
+    run_git(root, "checkout", "-q", "n/new.py")
+    run_git(root, "checkout", "-q", "main")
+    assert "nothing to undo" in refused(root, ours.rescue)
 
 
 def test_more_steps_than_there_are_undo_nothing(root: Path) -> None:
@@ -480,7 +508,7 @@ def test_a_file_that_git_ignores_is_never_overwritten_or_deleted(root: Path) -> 
     verdict = preview(Repo(root), NEW.replace("n/new.py", "mine/new.py"))
     (root / ".git/info/exclude").write_text("mine*\n")
     (root / "mine").write_text("a file where a folder goes\n")
-    assert refused(root, lambda: Branch(Repo(root)).apply(verdict)).startswith("mine: ")
+    assert refused(root, lambda: Branch(Repo(root)).apply(verdict)).startswith("mine/new.py: ")
     (root / "mine").unlink()
     Branch(Repo(root)).apply(verdict)
     Branch(Repo(root)).undo()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patches import Branch, preview, run_tests, trial
+from patches import Branch, preview, run_trial, trial
 from repo import Repo
 from shapes import Note
 from tests.conftest import run_git
@@ -43,7 +43,7 @@ def run(root: Path, diff: str = EDIT) -> tuple[list[str], Note]:
 
     async def collect() -> list[str | Note]:
         verdict = preview(Repo(root), diff)
-        return [each async for each in run_tests(Branch(Repo(root)), verdict)]
+        return [each async for each in run_trial("tests", Branch(Repo(root)), verdict)]
 
     *lines, note = asyncio.run(collect())
     assert all(isinstance(line, str) for line in lines)
@@ -158,7 +158,7 @@ def test_stopping_ends_the_tests_and_what_they_started(
 
     async def stop() -> None:
         async def read() -> None:
-            async with aclosing(run_tests(Branch(Repo(root)), verdict)) as lines:
+            async with aclosing(run_trial("tests", Branch(Repo(root)), verdict)) as lines:
                 async for line in lines:
                     if how == "close" and "test_a.py" in str(line):
                         await asyncio.to_thread(wait_until, place.exists)
@@ -189,7 +189,9 @@ def test_a_place_where_nothing_can_be_cloned_is_told(tmp_path: Path, git_repo: M
     verdict = preview(Repo(git_repo(FILES)), EDIT)
 
     async def collect() -> list[str | Note]:
-        return [each async for each in run_tests(Branch(Repo(tmp_path / "empty")), verdict)]
+        return [
+            each async for each in run_trial("tests", Branch(Repo(tmp_path / "empty")), verdict)
+        ]
 
     (note,) = asyncio.run(collect())
     assert not note.ok and "no commit yet" in note.text

@@ -27,7 +27,7 @@ PRODUCT = 'VERSION = "{}"\nHEALTH = 200\n'
 
 BODY = '''
 """Serves what product.py says, through the real web/body.py."""
-import argparse, asyncio, importlib.util, json, os, subprocess, sys
+import argparse, asyncio, importlib.util, json, os, subprocess, sys, time
 from pathlib import Path
 
 with open(os.environ["BOOTS"], "a") as log:
@@ -68,6 +68,10 @@ async def app(scope, receive, send):
         status = product.HEALTH
     elif path == "/slow":
         parts = ["a" * 1000] * 5
+    elif path == "/exit":
+        os._exit(3)
+    elif path == "/hang":
+        time.sleep(1000)
     elif path == "/look":
         events.clear()
         control.look()
@@ -97,9 +101,23 @@ import sys
 from pathlib import Path
 import supervisor
 
-root, port, boot_s = sys.argv[1:]
+root, port, boot_s, proof_s = sys.argv[1:]
+
+def rescue():
+    # as git would: the source that was proven last
+    good, source = Path(root, "../good"), Path(root, "product.py")
+    if good.exists() and good.read_text() != source.read_text():
+        source.write_text(good.read_text())
+        return "rescued"
+    return ""
+
+def confirm():
+    Path(root, "../good").write_text(Path(root, "product.py").read_text())
+    return ""
+
 supervisor.Parent(
-    [sys.executable, "main.py"], Path(root), boot_s=float(boot_s),
+    [sys.executable, "main.py"], Path(root), boot_s=float(boot_s), proof_s=float(proof_s),
+    confirm=confirm, rescue=rescue,
     on_ready=lambda url: print("ready", url, flush=True),
     report=lambda words: print(words, flush=True)).serve("127.0.0.1", int(port))
 print("exit", flush=True)
@@ -130,11 +148,11 @@ class Program:
     def save(self, name: str, text: str) -> None:
         (self.root / name).write_text(text)
 
-    def start(self, boot_s: float = 30) -> "Program":
+    def start(self, boot_s: float = 30, proof_s: float = 0.5) -> "Program":
         port = self.url.rpartition(":")[2]
         with self.said.open("w") as said, self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PARENT, str(self.root), port, str(boot_s)],
+                [sys.executable, "-c", PARENT, str(self.root), port, str(boot_s), str(proof_s)],
                 cwd=HOUSE,
                 env=os.environ | {"BOOTS": str(self.boots), "WEB_BODY": f"{HOUSE}/web/body.py"},
                 stdout=said,
@@ -198,7 +216,7 @@ def test_a_saved_file_is_served_by_one_swap_of_the_same_python(program: Program)
     assert second["pid"] != first["pid"]
     assert second["python"] == sys.executable
     program.settled()
-    assert len(program.bodies()) == 2
+    assert program.bodies() == [first["pid"], second["pid"]]
     assert program.words().count("The new version is serving") == 1
     wait_until(lambda: not alive(first["pid"]))
 
@@ -433,6 +451,50 @@ def test_a_body_that_is_killed_comes_back(program: Program) -> None:
         os.kill(before, signal.SIGKILL)
         wait_until(lambda before=before: program.serves("1")["pid"] != before)
     assert "The body is gone: it ended" in program.words()
+
+
+@pytest.mark.parametrize("path", ["/exit", "/hang"])
+def test_the_one_before_goes_on_when_the_new_one_fails_before_it_is_proven(
+    program: Program, path: str
+) -> None:
+    """K4: no boot, whatever the source is now; it is not tried again, and a mended one is."""
+    first = program.start(proof_s=600).serves("1")
+    program.save("product.py", PRODUCT.format("2"))
+    program.serves("2")
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.get(program.url + path, timeout=0.1, trust_env=False)
+    assert program.serves("1") == first
+    failed = program.told("failed")
+    assert failed["stage"] == "serving"
+    program.get("/look")
+    assert program.get()["pid"] == first["pid"] and len(program.bodies()) == 2
+    program.save("product.py", PRODUCT.format("3"))
+    program.serves("3")
+
+
+def test_what_fails_with_nothing_before_it_is_rescued_and_the_next_one_knows(
+    program: Program,
+) -> None:
+    """K4: a bad version that a killed parent left behind."""
+    program.start(boot_s=2).serves("1")
+    wait_until((program.root / "../good").exists)
+    program.process.kill()
+    wait_until(lambda: not program.running())
+    program.save("product.py", "import nowhere_to_be_found\n")
+    program.start().serves("1")
+    assert "nowhere_to_be_found" in program.told("failed")["error"]
+    assert "rescued" in program.words()
+
+
+def test_a_body_that_falls_at_once_is_tried_again_ever_later(program: Program) -> None:
+    """K4: but a save does not wait for its turn."""
+    program.save("product.py", "import os\nos._exit(3)\n")
+    program.start()
+    wait_until(lambda: len(program.bodies()) == 3)
+    wait_until(lambda: program.words().count("did not wake") == 3)
+    program.save("product.py", PRODUCT.format("2"))
+    program.serves("2")
+    assert len(program.bodies()) == 4
 
 
 def test_a_first_start_with_a_broken_tree_shows_the_error_until_it_is_mended(

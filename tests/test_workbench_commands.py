@@ -151,3 +151,36 @@ def test_the_name_follows_the_folder_and_the_banner_counts_packages(
         assert "My Bench" in httpx.get(bench.url, trust_env=False).text
         assert "My Bench is at" in bench.words() and "packages" in bench.words()
         assert ".venv" in Path(f"/proc/{bench.body()}/cmdline").read_text()
+
+
+def test_a_second_serve_opens_the_page_of_the_first(
+    home: Path, git_repo: Callable[..., Path]
+) -> None:
+    """# F9: it says so, whatever port it was asked for, and ends well."""
+    repo = git_repo(SAMPLE)
+    with Running(ROOT, home, repo=repo) as bench:
+        again = ["serve", "--no-browser", "--repo", str(repo), "--port", str(bench.port + 1)]
+        done = command(ROOT, *again, home=home)
+        assert done.returncode == 0
+        assert "It is served already." in done.stderr and bench.url in done.stderr
+        assert bench.answers()
+    with Running(ROOT, home, repo=repo) as bench:
+        assert bench.answers()
+
+
+def test_what_a_kill_left_half_done_is_finished_at_the_next_start(
+    home: Path, git_repo: Callable[..., Path]
+) -> None:
+    """# J10: the journal says from what to what."""
+    repo = git_repo(SAMPLE)
+    new = "--- /dev/null\n+++ b/new.py\n@@ -0,0 +1 @@\n+x = 1\n"
+    apply = ["patch", "apply", "-", "--json", "--repo", str(repo)]
+    applied = json.loads(command(ROOT, *apply, home=home, input=new).stdout)
+    refs = {f"refs/heads/{applied['branch']}": ["", applied["commit"]]}
+    step = [[applied["base"], applied["commit"]], applied["branch"], refs]
+    (repo / ".git/workbench.journal").write_text(json.dumps(step))
+    (repo / "new.py").unlink()
+    with Running(ROOT, home, repo=repo) as bench:
+        assert "A change was cut short" in bench.words()
+        assert (repo / "new.py").read_text() == "x = 1\n"
+    assert run_git(repo, "status", "--porcelain") == ""

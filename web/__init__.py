@@ -2,5 +2,6 @@
 
 from web.app import make_app
 from web.body import Control
+from web.rehearsal import visit
 
-__all__ = ["Control", "make_app"]
+__all__ = ["Control", "make_app", "visit"]

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketClose
 from chat import Chat
 from patches import Branch
 from shapes import WorkbenchError
-from web import assets, context_view, views
+from web import assets, context_view, improvements, views
 from web.body import Control
 from web.desk import Desk
 from web.page import LINKS, Hub, Shell
@@ -89,8 +89,8 @@ def make_app(chat: Chat, control: Control, token: str, port: int) -> tuple[Guard
         exception_handlers={404: not_found, WorkbenchError: refused},
     )
     app.state.desk = desk
-    for routes in (context_view.routes, views.routes):
-        routes.to_app(app)
+    for room in (context_view, improvements, views):
+        room.routes.to_app(app)
     app.mount("/static", StaticFiles(directory=assets.STATIC))
     app.mount("/vendor", StaticFiles(directory=assets.VENDOR, check_dir=False))
     app.router.routes.append(WebSocketRoute("/ws", hub.socket))

@@ -1,11 +1,12 @@
 """Serves as one body of the program, and makes room for the next one.
 
 Knows nothing of pages. Invariants: no caller is accepted before the parent says `go`; a response or
-a reply that has begun is finished.
+a reply that has begun is finished. Drained, it is ready to go again until the parent ends it.
 """
 
 import asyncio
 import json
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -50,8 +51,7 @@ class Control(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Obey the parent, then let everybody finish: uvicorn's shutdown, which follows, cuts."""
-        loop, config, linger_s = asyncio.get_running_loop(), self.config, 0
-        protocol = config, self.server_state, self.lifespan.state
+        loop, until = asyncio.get_running_loop(), 0.0
         reader, self.writer = await asyncio.open_unix_connection(
             sock=socket.socket(fileno=self.control_fd), limit=MAX_MESSAGE_BYTES
         )
@@ -60,22 +60,34 @@ class Control(uvicorn.Server):
             while line := await reader.readline():
                 message = json.loads(line)
                 if "drain" in message:
-                    linger_s = LINGER_S
-                    break
+                    self._leave()
+                    until = time.monotonic() + LINGER_S
+                    continue
                 loop.call_soon(self.on_event, message)
                 if "go" in message:
-                    public = await loop.create_server(
-                        lambda: config.http_protocol_class(*protocol),
-                        sock=socket.socket(fileno=self.listen_fd),
-                        backlog=config.backlog,
-                    )
-                    self.servers.append(public)
+                    await self._serve_public()
                     self._tell(live=True)
-        for server in self.servers:
-            server.close()  # never shutdown() of the socket: other bodies accept from it
-        self.draining.set()
-        self.server_state.default_headers.append((b"connection", b"close"))
-        until = time.monotonic() + linger_s
+        self._leave()
         await asyncio.sleep(0.1)  # what was just accepted becomes a connection
         while self.busy() or (self.server_state.connections and time.monotonic() < until):
             await asyncio.sleep(0.05)
+
+    async def _serve_public(self) -> None:
+        config = self.config
+        protocol = config, self.server_state, self.lifespan.state
+        self.draining.clear()
+        self.server_state.default_headers = []
+        public = await asyncio.get_running_loop().create_server(
+            lambda: config.http_protocol_class(*protocol),
+            sock=socket.socket(fileno=os.dup(self.listen_fd)),
+            backlog=config.backlog,
+        )
+        self.servers.append(public)
+
+    def _leave(self) -> None:
+        """Take no new callers, and send away those that are here as they are answered."""
+        for server in self.servers[1:]:
+            server.close()  # never shutdown() of the socket: other bodies accept from it
+        del self.servers[1:]
+        self.draining.set()
+        self.server_state.default_headers = [(b"connection", b"close")]

@@ -10,6 +10,7 @@ import uuid
 from contextlib import aclosing
 from dataclasses import replace
 from os.path import isfile
+from pathlib import Path
 from sqlite3 import Row
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from starlette.requests import Request
 import patches
 from chat import Chat
 from shapes import Note, Provenance, WorkbenchError, frozen
+from state import home
 from web import assets
 from web.body import Control
 from web.hunks import join, shown, split
@@ -63,6 +65,7 @@ class Desk:
         self.body_id = uuid.uuid4().hex[:12]
         self.tests: dict[int, asyncio.Task[None]] = {}  # by the proposal that they try
         self.errand: asyncio.Task[None] | None = None
+        self.good = self.repo.head()  # what this body is made of
 
     @classmethod
     def __from_request__(cls, req: Request) -> "Desk":
@@ -91,10 +94,12 @@ class Desk:
             task.cancel()
         try:
             match what:
-                case "apply":
+                case "apply" if not self.own:
                     await self.apply(row)
+                case "apply":
+                    self.tests[proposal] = asyncio.create_task(self.rehearse(row))
                 case "run_tests":
-                    self.tests[proposal] = asyncio.create_task(self.try_out(row))
+                    self.tests[proposal] = asyncio.create_task(self.try_out(row, "tests"))
                 case "toggle" | "edit":
                     await self.choose(row, click)
                 case "reject":
@@ -127,10 +132,11 @@ class Desk:
         self.settings.amend("proposal", row["id"], edit=text, left_out=left_out, error="")
         await self.chat.judge(row["id"])
 
-    async def try_out(self, row: Row) -> None:
-        """Run the tests on an edit; what they say joins what the check found."""
+    async def try_out(self, row: Row, check: str) -> Note:
+        """Run the tests on an edit, or a rehearsal; what it says joins what the check found."""
         verdict = await self.chat.judge(row["id"])
-        async with aclosing(patches.run_tests(self.branch, verdict)) as told:
+        trial = patches.run_trial(check, self.branch, verdict, self._copy_state)
+        async with aclosing(trial) as told:
             async for news in told:
                 if isinstance(news, Note):
                     verdict = replace(verdict, notes=[*verdict.notes, news])
@@ -139,12 +145,30 @@ class Desk:
         self.discussions.judge(row["id"], verdict)
         del self.tests[row["id"]]
         self.mark(row["id"])
+        return verdict.notes[-1]
+
+    def _copy_state(self, clone: Path) -> None:
+        self.settings.copy(home(clone.resolve(), clone.parent))
+
+    async def rehearse(self, row: Row) -> None:
+        """Apply what has shown in a clone that it can serve."""
+        note = await self.try_out(row, "rehearsal")
+        values = {} if note.ok else {"status": "failed", "error": note.text}
+        try:
+            if note.ok:
+                await self.apply(row)
+        except WorkbenchError as error:
+            values = {"error": str(error)}
+        self.mark(row["id"], **values)
 
     async def apply(self, row: Row) -> None:
         """Check the edit again, apply it, and have the supervisor wake the new body."""
+        tried = self.discussions.verdict(self.discussions.proposal(row["id"])).notes
         verdict = await self.chat.judge(row["id"])
         if not verdict.ok or self.discussions.proposal(row["id"])["sha"] != row["sha"]:
             raise WorkbenchError(*CHANGED)
+        tried = [note for note in tried if note.check in ("tests", "rehearsal")]
+        self.discussions.judge(row["id"], replace(verdict, notes=[*verdict.notes, *tried]))
         rows = self.discussions.messages(row["discussion"])
         asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
         digest = json.loads(row["facts"]).get("digest") or ""
@@ -155,33 +179,44 @@ class Desk:
         self.settings.amend("proposal", row["id"], **values)
         self.control.look()
 
-    async def step(self, what: str) -> None:
-        """Undo, redo or keep the newest change; the cards follow what git says."""
-        done = await asyncio.to_thread(getattr(self.branch, what))
-        states = {done.base: "undone" if what == "undo" else "applied", done.commit: "applied"}
-        for commit, status in states.items():
-            for row in self.discussions.proposals(commit_sha=commit):
-                self.mark(row["id"], status=status)
+    async def step(self, what: str, *arguments: str) -> None:
+        """Undo, redo, keep, or go to a change; the cards follow what git says."""
+        await asyncio.to_thread(getattr(self.branch, what), *arguments)
+        await self._follow_git()
         self.control.look()
 
     def heard(self, news: dict) -> None:
         """What the supervisor says of the next body, or of this one going live."""
-        waking = [row["id"] for row in self.discussions.proposals(status="waking")]
-        if "failed" in news:
-            told = "{stage}: {error}".format(**news["failed"]).strip()
-            self.errand = asyncio.create_task(self._take_back(waking, told))
-        elif "go" in news or "unchanged" in news:
+        failed = news.get("failed")
+        if not failed:
+            self.good = self.repo.head()
             self.discussions.mend()
-            for proposal in waking:
-                self.mark(proposal, status="applied")
+        self.errand = asyncio.create_task(self._follow(self.good, failed))
 
-    async def _take_back(self, waking: list[int], told: str) -> None:
-        if not waking:
-            text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
-            self.chat.tell(self.current(), text)
-        for proposal in reversed(waking):
+    async def _follow(self, good: str, failed: dict[str, str] | None) -> None:
+        if not failed:
+            await self._follow_git()
+            return
+        told = f"{failed['stage']}: {failed['error']}".strip()
+        if self.repo.head() != good:
             try:
-                await self.step("undo")
+                await asyncio.to_thread(self.branch.go, good)
             except WorkbenchError as trouble:
                 told += f"\n\nThe change could not be taken back: {trouble}"
-            self.mark(proposal, status="failed", error=told)
+        if not await self._follow_git(status="failed", error=told):
+            text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
+            self.chat.tell(self.current(), text)
+        self.control.look()
+
+    async def _follow_git(self, **undone: str) -> bool:
+        """Let cards say what git says of their commits; whether any was undone."""
+        found = False
+        for change in await asyncio.to_thread(self.branch.changes):
+            was, values = {"waking", "applied"}, undone or {"status": "undone"}
+            if change.state != "undone":
+                was, values = {"waking", "undone", "failed"}, {"status": "applied", "error": ""}
+            for row in self.discussions.proposals(commit_sha=change.commit):
+                if row["status"] in was:
+                    found |= change.state == "undone"
+                    self.mark(row["id"], **values)
+        return found

@@ -5,6 +5,7 @@ what the socket has sent is what a reload would show.
 """
 
 import asyncio
+import os
 import time
 from sqlite3 import Row
 
@@ -17,8 +18,9 @@ from shapes import WorkbenchError
 from web.chat_pane import Bubble, ChatPane, DiscussionTitle
 from web.desk import Desk
 
-LINKS = {"/source": "Source", "/context": "Context"}
+LINKS = {"/source": "Source", "/improvements": "Improvements", "/context": "Context"}
 TICK_S = 0.04
+STORED_S = 0.4  # about as often as a growing reply is stored
 SWAP = {"hx_swap_oob": "true"}
 
 
@@ -136,6 +138,7 @@ class Hub:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(socket, discussion))
                 tasks.create_task(self._write(socket, queue))
+                tasks.create_task(self._watch(discussion))
                 await desk.control.draining.wait()
                 # finish what is being said, then send the page to the new body
                 while desk.chat.busy(discussion) or queue.qsize():
@@ -146,6 +149,17 @@ class Hub:
             pass
         finally:
             del self.pages[queue]
+
+    async def _watch(self, discussion: int) -> None:
+        """Show what the body before still writes here, as it is stored."""
+        growing = True
+        while growing:
+            rows = self.desk.discussions.messages(discussion)
+            others = (row for row in rows if row["pid"] != os.getpid())
+            growing = [row["id"] for row in others if row["status"] == "streaming"]
+            await asyncio.sleep(STORED_S)
+            for number in growing:
+                self._show(discussion, number)
 
     async def _read(self, socket: WebSocket, discussion: int) -> None:
         chat = self.desk.chat
