@@ -31,6 +31,7 @@ import websockets
 
 from patches import Branch, preview
 from repo import Repo
+from shapes import Verdict
 from tests.conftest import run_git
 from tests.running import free_port, wait_until
 
@@ -281,10 +282,9 @@ def broken(times: int) -> None:
         print(f"{kind:14}" + "".join(f"{count[kind, name]:>13}" for name in names))
 
 
-def act(branch: Branch, diff: str) -> None:
+def act(branch: Branch, verdict: Verdict) -> None:
     """In a process of its own, until it is killed."""
     os.setsid()
-    verdict = preview(branch.repo, diff)
     while True:
         branch.apply(verdict, "one")
         branch.undo()
@@ -309,9 +309,10 @@ def kills(times: int) -> None:
         run_git(root, "commit", "-qm", "first")
         before = run_git(root, "rev-parse", "HEAD").strip()
         branch = Branch(Repo(root))
+        verdict = preview(branch.repo, diff)
         for _ in range(times):
             if not (acting := os.fork()):
-                act(branch, diff)
+                act(branch, verdict)
             time.sleep(random.uniform(0.2, 1.5))
             os.killpg(acting, signal.SIGKILL)
             os.waitpid(acting, 0)
@@ -325,6 +326,7 @@ def kills(times: int) -> None:
             count["tree between"] += bool(run_git(root, *dirty))
             count["detached"] += not branch.repo.branch()
             count["unsound"] += bool(run_git(root, "fsck", "--no-dangling"))
+            count["at the new"] += branch.repo.head() != before
             if branch.repo.head() != before:
                 branch.undo()
             count["undo did not give it back"] += branch.repo.head() != before
