@@ -74,7 +74,7 @@ class Journal:
             place, found = Path(self.repo.root, path), self._found(path)
             if found not in ("", was, to):  # perhaps half written
                 blobs = (self.repo.try_git("cat-file", "blob", sha)[1] for sha in (was, to))
-                if place.is_symlink() or not any(b.startswith(place.read_bytes()) for b in blobs):
+                if found == "?" or not any(b.startswith(place.read_bytes()) for b in blobs):
                     continue
             place.unlink(missing_ok=True)
             if to:
@@ -111,10 +111,10 @@ class Journal:
     def _found(self, path: str) -> str:
         """The blob id of what stands there; "" when nothing does."""
         try:
-            Path(self.repo.root, path).lstat()
+            self.repo.resolve(path).lstat()
         except FileNotFoundError:
             return ""
-        except OSError:  # below a file
+        except (OSError, WorkbenchError):  # below a file, or behind a link
             return "?"
         file = self.repo.text(path)
         return file.sha if file else "?"
