@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -269,8 +270,9 @@ def _serve(options: argparse.Namespace) -> int:
             return 0
         serving.truncate(0)
         print(f"http://{options.host}:{options.port}/", end="", file=serving, flush=True)
-        if mended := patches.Branch(Repo(root)).mend():
-            say(f"A change was cut short; the source is at {mended} now.")
+        with suppress(WorkbenchError):  # what cannot be written can still be read
+            if mended := patches.Branch(Repo(root)).mend():
+                say(f"A change was cut short; the source is at {mended} now.")
         parent = supervisor.Parent(command, ROOT, ready, say, own.confirm, own.rescue)
         try:
             parent.serve(options.host, options.port)

@@ -29,8 +29,9 @@ from pathlib import Path
 import httpx
 import websockets
 
-from patches import Branch, preview
+from patches import Branch
 from repo import Repo
+from shapes import Change, Verdict
 from tests.conftest import run_git
 from tests.running import free_port, wait_until
 
@@ -281,10 +282,9 @@ def broken(times: int) -> None:
         print(f"{kind:14}" + "".join(f"{count[kind, name]:>13}" for name in names))
 
 
-def act(branch: Branch, diff: str) -> None:
+def act(branch: Branch, verdict: Verdict) -> None:
     """In a process of its own, until it is killed."""
     os.setsid()
-    verdict = preview(branch.repo, diff)
     while True:
         branch.apply(verdict, "one")
         branch.undo()
@@ -299,19 +299,19 @@ def kills(times: int) -> None:
         root = Path(folder, "repo")
         root.mkdir()
         run_git(root, "init", "-q")
-        diff = ""
         for number in range(12):
             (root / f"f{number}.py").write_text(f"x = {number}\n" * 2000)
-            old, new = f"a/f{number}.py", f"b/f{number}.py"
-            diff += f"--- {old}\n+++ {new}\n@@ -1,1 +1,1 @@\n-x = {number}\n+x = -1\n"
-        diff += "--- /dev/null\n+++ b/n/new.py\n@@ -0,0 +1 @@\n+n = 1\n"
         run_git(root, "add", ".")
         run_git(root, "commit", "-qm", "first")
         before = run_git(root, "rev-parse", "HEAD").strip()
         branch = Branch(Repo(root))
+        names = [f"f{number}.py" for number in range(12)]
+        shas = [branch.repo.text(name).sha for name in names]
+        changes = [Change(n, "modify", "x = -1\n" * 2000, sha) for n, sha in zip(names, shas)]
+        verdict = Verdict(True, "", [*changes, Change("n/new.py", "create", "n = 1\n")])
         for _ in range(times):
             if not (acting := os.fork()):
-                act(branch, diff)
+                act(branch, verdict)
             time.sleep(random.uniform(0.2, 1.5))
             os.killpg(acting, signal.SIGKILL)
             os.waitpid(acting, 0)
@@ -325,6 +325,7 @@ def kills(times: int) -> None:
             count["tree between"] += bool(run_git(root, *dirty))
             count["detached"] += not branch.repo.branch()
             count["unsound"] += bool(run_git(root, "fsck", "--no-dangling"))
+            count["at the new"] += branch.repo.head() != before
             if branch.repo.head() != before:
                 branch.undo()
             count["undo did not give it back"] += branch.repo.head() != before

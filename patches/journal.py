@@ -44,11 +44,13 @@ class Journal:
 
     def move(self, commits: Ends, branch: str, refs: dict[str, Ends]) -> None:
         """From a commit to another, on `branch`; refused where other work is in the way."""
-        staged = self.repo.git("diff-index", "--cached", "--name-only", "-z", commits[0]).split(
-            "\0"
-        )
-        found = {path: self._found(path) == ids[0] for path, *ids in self._files(commits)}
-        if bad := [path for path, clean in found.items() if path in staged or not clean]:
+        if (self.folder / "index.lock").exists():
+            hint = "Wait until it ends; if there is none, remove .git/index.lock."
+            raise WorkbenchError("Another git command is changing the repository.", hint)
+        cached = "diff-index", "--cached", "--name-only", "-z", commits[0]
+        staged = self.repo.git(*cached).split("\0")
+        files = self._files(commits)
+        if bad := [path for path, was, _ in files if path in staged or self._found(path) != was]:
             raise in_the_way(", ".join(bad))
         fresh = self.place.with_suffix(".new")
         fresh.write_text(json.dumps([commits, branch, refs]))
@@ -72,7 +74,7 @@ class Journal:
             place, found = Path(self.repo.root, path), self._found(path)
             if found not in ("", was, to):  # perhaps half written
                 blobs = (self.repo.try_git("cat-file", "blob", sha)[1] for sha in (was, to))
-                if place.is_symlink() or not any(b.startswith(place.read_bytes()) for b in blobs):
+                if found == "?" or not any(b.startswith(place.read_bytes()) for b in blobs):
                     continue
             place.unlink(missing_ok=True)
             if to:
@@ -109,10 +111,10 @@ class Journal:
     def _found(self, path: str) -> str:
         """The blob id of what stands there; "" when nothing does."""
         try:
-            Path(self.repo.root, path).lstat()
+            self.repo.resolve(path).lstat()
         except FileNotFoundError:
             return ""
-        except OSError:  # below a file
+        except (OSError, WorkbenchError):  # below a file, or behind a link
             return "?"
         file = self.repo.text(path)
         return file.sha if file else "?"

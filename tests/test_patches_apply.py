@@ -519,7 +519,7 @@ def test_a_file_that_git_ignores_is_never_overwritten_or_deleted(root: Path) -> 
     Branch(Repo(root)).redo()
     Branch(Repo(root)).undo()
     (root / "mine").symlink_to(root.parent)
-    assert refused(root, Branch(Repo(root)).redo).startswith("mine: ")
+    assert refused(root, Branch(Repo(root)).redo).startswith("mine/new.py: ")
     (root / "mine").unlink()
     Branch(Repo(root)).redo()
     run_git(root, "rm", "-q", "--cached", "mine/new.py")
