@@ -201,12 +201,12 @@ class Desk:
         if self.repo.head() != good:
             try:
                 await asyncio.to_thread(self.branch.go, good)
+                self.control.look()
             except WorkbenchError as trouble:
                 told += f"\n\nThe change could not be taken back: {trouble}"
         if not await self._follow_git(status="failed", error=told):
             text = f"What was saved does not run; this version goes on.\n\n```\n{told}\n```"
             self.chat.tell(self.current(), text)
-        self.control.look()
 
     async def _follow_git(self, **undone: str) -> bool:
         """Let cards say what git says of their commits; whether any was undone."""
