@@ -97,7 +97,7 @@ def _place(table: list[list[str]], hunk: Hunk) -> Placed:
         return Placed(0, 0, (0, 0, tuple(new)), "")
     if not old:
         raise WorkbenchError("does not say where it goes.", SEND_AGAIN)
-    if hunk.short() == (0, -1):
+    if _is_doubtful(hunk):
         why = "has more lines than it promises: is one of them to be removed?"
         raise WorkbenchError(why, "Send it again, with a mark on each line.")
     after, found = [(" ", line) for line in new], []
@@ -127,6 +127,22 @@ def _place(table: list[list[str]], hunk: Hunk) -> Placed:
         return (numbered or left)[0]
     why = f"fits equally well at lines {', '.join(str(each.start + 1) for each in left[:9])}."
     raise WorkbenchError(why, "Send it again with more unchanged lines around.")
+
+
+def _is_doubtful(hunk: Hunk) -> bool:
+    """Whether a minus may be lost: the header promises as many old lines as there are, but fewer
+    new ones; and unmarked lines stand beside lines that go, or before as few new ones, or like."""
+    old, new = hunk.short()
+    if old or new >= 0:
+        return False
+    groups = [(mark, [*run]) for mark, run in itertools.groupby(hunk.lines, lambda item: item[0])]
+    for (mark, run), (after, following) in itertools.pairwise(groups):
+        ratios = (difflib.SequenceMatcher(None, run[-1][1], line).ratio() for _, line in following)
+        if "-" in (mark, after) and "+" not in (mark, after):
+            return True
+        if after == "+" != mark != "-" and (len(following) <= -new or max(ratios) > 0.5):
+            return True
+    return False
 
 
 def _ways(table: list[list[str]], items: Items, tier: int) -> list[list[int]]:
