@@ -4,6 +4,7 @@ Knows nothing of models, pages or patches. Invariant: a repository's own configu
 a git command of ours run a program (hooks, fsmonitor and pagers are off).
 """
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -25,6 +26,7 @@ SECRET_NAMES = (
     ".env .env.* *.pem *.key *.p12 *.pfx id_rsa* id_ed25519* *.keystore .netrc .npmrc .pypirc "
     ".sesskey credentials*.json"
 ).split()
+SECRET = re.compile("|".join(map(fnmatch.translate, SECRET_NAMES)))  # pathlib's match is slow
 GENERATED = re.compile(
     r"(^|[/.-])(lock\.(json|yaml)|lock|min\.js|min\.css|map|svg)$"
     r"|(^|/)(_?vendor(ed)?|third_party|node_modules)/"
@@ -156,7 +158,7 @@ class Repo:
 
 
 def is_secret(path: str) -> bool:
-    return any(PurePosixPath(path.lower()).match(pattern) for pattern in SECRET_NAMES)
+    return bool(SECRET.match(path.lower().rpartition("/")[2]))
 
 
 def hidden(path: str, file: SourceFile | None) -> str:
