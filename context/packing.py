@@ -98,16 +98,15 @@ def pack(
     lines = {path: f"{_shown(path)}\n" for path in sources}
     listing = _listing(lines, sources)
     whole = _Shown(sources, best)
-    fits = sum(len(it.text) for it in best) < MOST_CHARS * room
-    if fits := fits and whole.tokens() + count(listing) <= room:
+    if fits := whole.fits(room - count(listing)):
         shown = whole
     else:
         listed = int(LISTING_SHARE * budget_tokens)
-        program = _Shown(sources, [it for it in best if is_program(it.path)]).tokens()
-        if program <= room - LEAST_LISTING_SHARE * budget_tokens:
+        program = _Shown(sources, [it for it in best if is_program(it.path)])
+        if program.fits(room - LEAST_LISTING_SHARE * budget_tokens):
             # then none of it is left out for a test
             best.sort(key=lambda it: not is_program(it.path))
-            listed = min(listed, room - program)
+            listed = min(listed, room - program.tokens())
         shown.take(best, room - listed)
         lines = shown.lines(best, listed)
         listing = _listing(lines, sources)
@@ -147,6 +146,10 @@ class _Shown:
 
     def tokens(self) -> int:
         return sum(map(_size, self.blocks().values()))
+
+    def fits(self, room: float) -> bool:
+        """Nothing is counted where the number of characters says enough."""
+        return sum(map(len, self.texts.values())) < MOST_CHARS * room and self.tokens() <= room
 
     def is_whole(self, path: str) -> bool:
         source = self.sources[path]
