@@ -20,7 +20,9 @@ def improvements(desk: Desk) -> tuple:
         for row in desk.discussions.proposals(commit_sha=change.commit):
             subject = c.A(subject, href=f"/discussion/{row['discussion']}#p{row['id']}")
             notes = desk.discussions.verdict(row).notes
-            found = ", ".join(f"{note.check} {'✓' if note.ok else '✗'}" for note in notes)
+            bad = {note.check for note in notes if not note.ok}
+            checks = dict.fromkeys(note.check for note in notes)
+            found = ", ".join(f"{check} {'✗' if check in bad else '✓'}" for check in checks)
         post = {"hx_post": f"/improvements/{change.commit}", "hx_swap": "none"}
         movable = change.state != "kept" and change.commit != newest
         go = c.Button("Go to here", **post) if movable else ""
