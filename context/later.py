@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
 
-from context.packing import _shown, count
+from context.packing import count, one_line
 from repo import Repo
 from shapes import Message
 
@@ -29,14 +29,14 @@ def since(before: Texts, now: Texts) -> str:
     """How `now` differs: diffs, or the new text where a diff is no shorter; "" for not at all."""
     gone, parts = sorted(before.keys() - now.keys()), []
     for path, new in sorted(now.items()):
-        old, head = before.get(path), _shown(path)
+        old, head = before.get(path), one_line(path)
         if path in before and new == old:
             continue
         if new and gone and path not in before:
             was = max(gone, key=lambda name: _alike(before[name], new))
             if _alike(before[was], new) >= ALIKE:
                 gone.remove(was)
-                old, head = before[was], f"{head}, renamed from {_shown(was)}"
+                old, head = before[was], f"{head}, renamed from {one_line(was)}"
         told = f"===== {head}, as it is now =====\n{new}\n"
         if new is None:
             told = f"===== {head}: new, or changed; not shown =====\n"
@@ -45,7 +45,7 @@ def since(before: Texts, now: Texts) -> str:
             diff = "\n".join([f"===== {head}, changed =====", *list(lines)[2:], ""])
             told = min(diff, told, key=len)
         parts.append(told)
-    return "".join(parts + [f"===== {_shown(path)}: deleted =====\n" for path in gone])
+    return "".join(parts + [f"===== {one_line(path)}: deleted =====\n" for path in gone])
 
 
 def _alike(old: str | None, new: str) -> float:
@@ -61,7 +61,7 @@ def excerpts(
     for some files."""
     told = ""
     for place in repo.index.search(question, 8):
-        more = f"===== {_shown(place.path)}, line {place.line} =====\n{place.text}\n"
+        more = f"===== {one_line(place.path)}, line {place.line} =====\n{place.text}\n"
         out = place.path in hidden or place.text in known
         if not out and count(told + more) <= budget_tokens:
             told += more

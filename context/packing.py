@@ -91,11 +91,11 @@ def pack(
         what = f"What is pinned takes {forced:,} tokens of {budget_tokens:,}."
         raise WorkbenchError(what, "Unpin a file, or give a larger budget.")
     head = _cut(_frame(repo, identity, steer.notes), min(budget_tokens // 2, room - forced))
-    attached = (f"===== attached: {_shown(it)} =====\n{text}\n" for it, text in steer.attached)
+    attached = (f"===== attached: {one_line(it)} =====\n{text}\n" for it, text in steer.attached)
     tail = _cut("".join(attached), (room - forced - count(head)) // 2)
     room -= count(head) + count(tail)
     best = sorted(worth.scores, key=lambda unit: -worth.scores[unit])
-    lines = {path: f"{_shown(path)}\n" for path in sources}
+    lines = {path: f"{one_line(path)}\n" for path in sources}
     listing = _listing(lines, sources)
     whole = _Shown(sources, best)
     if fits := whole.fits(room - count(listing)):
@@ -114,12 +114,12 @@ def pack(
     blocks, files = shown.blocks(), []
     for path in found:
         block, line, hidden = blocks.get(path, ""), lines.get(path, ""), sources[path].hidden
-        named = line.removeprefix(_shown(path)).strip()
+        named = line.removeprefix(one_line(path)).strip()
         part = "full" if shown.is_whole(path) else "excerpt" if block else named and "outline"
         form = "outline" if part == "full" and forms.get(path) == "outline" else part or "path"
         why = "everything fits" if fits else worth.why(path) if block else "no room"
         why = f"path only: {hidden}" if hidden else "pinned" if path in forms else why
-        files.append(PackedFile(_shown(path), _size(block) + _size(line), form, why))
+        files.append(PackedFile(one_line(path), _size(block) + _size(line), form, why))
     parts = [head, *blocks.values(), listing, tail]
     used = sum(map(_size, parts))
     foot = _foot(used, budget_tokens) * has_foot
@@ -163,7 +163,7 @@ class _Shown:
         return {path: self._block(path, path in whole) for path in order if path in paths}
 
     def _block(self, path: str, whole: bool) -> str:
-        parts, joined = [f"===== {_shown(path)}{'' if whole else ' (parts)'} =====\n"], True
+        parts, joined = [f"===== {one_line(path)}{'' if whole else ' (parts)'} =====\n"], True
         for unit in self.sources[path].units:
             text = self.texts.get(unit)
             if text is not None:
@@ -207,7 +207,7 @@ class _Shown:
         by_worth = dict.fromkeys([*(unit.path for unit in best), *self.sources])
         lines, used = {}, LISTING_TOKENS
         for path in sorted(by_worth, key=told.__contains__):
-            line = _shown(path)
+            line = one_line(path)
             if path not in told and used < NAMES_SHARE * room:
                 names = dict.fromkeys(f"{it.name}, " for it in self.sources[path].units if it.name)
                 names = "".join(names)[: max(MAP_CHARS - len(path), MAP_CHARS // 2)]
@@ -239,7 +239,7 @@ def _listing(lines: dict[str, str], paths: Collection[str]) -> str:
     return "".join(["# Files\n\n", *map(lines.get, sorted(lines)), more]) if lines else ""
 
 
-def _shown(path: str) -> str:
+def one_line(path: str) -> str:
     """The path as text that can be encoded, on one line."""
     return path if path.isprintable() and path.strip() else ascii(path)
 

@@ -30,6 +30,10 @@ NAME, PATH, TEXT = 3, 2, 1  # what a word weighs there
 STEM = 6  # letters
 SHORT_CHARS, LENGTH_POWER = 80, 0.1  # long units pay a little for their length
 PROSE = (".md", ".rst", ".txt")
+REQUEST = re.compile(  # words of what people ask to be done, which stand everywhere
+    r"(?i)\b(add|all|allow|an|as|be|by|change|fix|from|if|its|make|more|new|not|only|or|remove|should"
+    r"|so|some|support|that|then|there|this|update|use|using|was|why|will|with|your)\b"
+)
 Scores = Mapping[Hashable, float]
 
 
@@ -37,8 +41,9 @@ class Worth:
     """`scores` of units, the greater the better, and the reasons."""
 
     def __init__(self, repo: Repo, sources: Mapping[str, Source], question: str) -> None:
-        self.sources, self.question = sources, question
-        words, files = repo.index.scores(question, NAME, PATH, TEXT), Counter()
+        plain = REQUEST.sub("", question).strip() or question
+        self.sources, self.question, self.asked = sources, question, terms(plain)
+        words, files = repo.index.scores(plain, NAME, PATH, TEXT), Counter()
         for unit, score in words.items():
             files[unit.path] += score
         units = [unit for source in sources.values() for unit in source.units]
@@ -48,7 +53,7 @@ class Worth:
             "file": _best(files),
             "function": {unit: 1 for unit in units if unit.is_function},
             "readme": dict.fromkeys(readme, 1),
-            **_history(repo.log(COMMITS), question),
+            **_history(repo.log(COMMITS), plain),
         }
         kinds = {path: _kind(path, question) for path in sources}
         signals = [(WEIGHTS[name], got) for name, got in self.signals.items()]
@@ -66,8 +71,8 @@ class Worth:
 
     def why(self, path: str) -> str:
         """The reasons for showing something of a file, the strongest first."""
-        text, asked = self.sources[path].text.lower(), terms(self.question)
-        words = [it for it in re.findall(r"\w+", self.question.lower()) if it in asked]
+        text = self.sources[path].text.lower()
+        words = [it for it in re.findall(r"\w+", self.question.lower()) if it in self.asked]
         words = [it for it in dict.fromkeys(words) if it in text]
         told = {
             "named in the question": path.rpartition("/")[2] in self.question,

@@ -102,7 +102,7 @@ class Repo:
         """The file's place on disk; WorkbenchError for one that no path may lead to."""
         parts = PurePosixPath(path).parts
         # git's own folder under every name that some file system takes for it
-        bad = any(re.fullmatch(r"\.\.|/|\.git[. ]*(:.*)?|git~1", p, re.I) for p in parts)
+        bad = any(re.fullmatch(r"\.\.|/+|\.git[. ]*(:.*)?|git~1", p, re.I) for p in parts)
         places = [self.root.joinpath(*parts[: n + 1]) for n in range(len(parts))]
         if bad or not parts or re.search(r"[\\\0]", path) or any(map(Path.is_symlink, places)):
             what = f"{path!r} is not a path inside the repository, or goes through a link."

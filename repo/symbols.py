@@ -22,10 +22,8 @@ INSERT = "INSERT INTO unit(rowid, name, path, text) VALUES (?, ?, ?, ?)"
 SEARCH = "SELECT rowid, -bm25(unit, ?, ?, ?) FROM unit WHERE unit MATCH ?"
 TEST = re.compile(r"(^|[/_.])(tests?|testing|conftest|bench\w*|examples?)[/_.]")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
-STOP_WORDS = set(  # of questions and of what people ask to be done
-    "a add all allow an and are as be by can change do does fix for from how i if in is it its make"
-    " more new not of on only or remove should so some support that the then there this to update"
-    " use using was we what when where which who why will with you your".split()
+STOP_WORDS = set(
+    "a and are can do does for how i in is it of on the to we what when where which who you".split()
 )
 
 

@@ -21,7 +21,7 @@ def test_every_tracked_file_is_listed_once_whatever_its_name(git_repo: Callable[
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/etc/passwd", "a/../../x", ".git/config", ".GIT/config", "git~1/config", "", ".",
+    ["../x", "/etc/passwd", "//", "//etc/passwd", "a/../../x", ".git/config", ".GIT/config", "git~1/config", "", ".",
      "a\0b", "..\\x", "link/x", "link"],
 )  # fmt: skip
 def test_a_path_that_leaves_the_repository_is_refused(
