@@ -30,9 +30,9 @@ NAME, PATH, TEXT = 3, 2, 1  # what a word weighs there
 STEM = 6  # letters
 SHORT_CHARS, LENGTH_POWER = 80, 0.1  # long units pay a little for their length
 PROSE = (".md", ".rst", ".txt")
-REQUEST = re.compile(  # words of what people ask to be done, which stand everywhere
-    r"(?i)\b(add|all|allow|an|as|be|by|change|fix|from|if|its|make|more|new|not|only|or|remove|should"
-    r"|so|some|support|that|then|there|this|update|use|using|was|why|will|with|your)\b"
+REQUEST = re.compile(  # what stands in every question
+    r"(?i)\b(add|all|allow|an|as|be|by|change|fix|from|if|make|more|new|not|only|or|remove|should"
+    r"|so|support|that|this|update|use|using|with)\b"
 )
 Scores = Mapping[Hashable, float]
 

@@ -26,7 +26,7 @@ SECRET_NAMES = (
     ".env .env.* *.pem *.key *.p12 *.pfx id_rsa* id_ed25519* *.keystore .netrc .npmrc .pypirc "
     ".sesskey credentials*.json"
 ).split()
-SECRET = re.compile("|".join(map(fnmatch.translate, SECRET_NAMES)))  # pathlib's match is slow
+SECRET = re.compile("|".join(map(fnmatch.translate, SECRET_NAMES)))
 GENERATED = re.compile(
     r"(^|[/.-])(lock\.(json|yaml)|lock|min\.js|min\.css|map|svg)$"
     r"|(^|/)(_?vendor(ed)?|third_party|node_modules)/"
