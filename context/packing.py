@@ -26,8 +26,8 @@ HERE = Path(__file__).resolve().parent
 LISTING_SHARE, LEAST_LISTING_SHARE = 0.1, 0.02  # of the budget
 NAMES_SHARE = 0.87  # of the listing: paths with symbols, then paths alone
 MAP_CHARS = 80
-MARK_TOKENS, LISTING_TOKENS = 8, 16  # of a piece, of the listing's ends: more than they take
-MOST_CHARS = 6  # of a token, in the mean of most texts
+MARK_TOKENS, LISTING_TOKENS = 8, 16  # of a piece, of the listing's ends; at most
+MOST_CHARS = 6  # of a token, mostly
 OUTLINE = re.compile(  # definitions with a docstring's first line, constants, headings
     r'^ {0,4}(?:async def|def|class) (?:.*\n)*?.*:(?: *#.*)?\n(?: *r?""".*\n)?'
     r"|^[A-Z_]+\b.*\n|^##* .*\n",
