@@ -69,16 +69,16 @@ def _run(*command: str | Path) -> None:
         sys.exit("It failed. Check the network, and that this folder can be written to.")
 
 
-def _assets() -> None:
+def _assets(root: Path = ROOT, cdn: str = CDN) -> None:
     """By npm; without it the same files from a CDN, each held to its digest."""
     if shutil.which(NPM[0]):
         return _run(*NPM)
-    say(f"· npm is missing: the page's libraries come from {CDN}")
-    for name, digest in json.loads((ROOT / "package.json").read_text())["assets"].items():
-        data = urlopen(CDN + name, timeout=30).read()
+    say(f"· npm is missing: the page's libraries come from {cdn}")
+    for name, digest in json.loads((root / "package.json").read_text())["assets"].items():
+        data = urlopen(cdn + name, timeout=30).read()
         if sha256(data).hexdigest() != digest:
             raise OSError(f"{name} is not what package.json says")
-        place = ROOT / "node_modules" / re.sub(r"(?<=.)@[\d.]+", "", name)
+        place = root / "node_modules" / re.sub(r"(?<=.)@[\d.]+", "", name)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
 

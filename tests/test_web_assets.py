@@ -37,10 +37,8 @@ def test_without_npm_the_same_bytes_come_from_the_cdn(
     for name, place in places.items():
         (cdn / name).parent.mkdir(parents=True)
         shutil.copy(ROOT / "node_modules" / place, cdn / name)
-    monkeypatch.setattr(workbench, "CDN", f"{cdn.as_uri()}/")
-    monkeypatch.setattr(workbench, "ROOT", root)
     monkeypatch.setenv("PATH", "")
-    workbench._assets()
+    workbench._assets(root, f"{cdn.as_uri()}/")
     for place in places.values():
         assert (root / "node_modules" / place).read_bytes() == (
             ROOT / "node_modules" / place
@@ -52,8 +50,8 @@ def test_without_npm_the_same_bytes_come_from_the_cdn(
     there.unlink()
     (cdn / name).write_text("alert(1)")
     with pytest.raises(OSError, match=r"not what package\.json says"):
-        workbench._assets()
+        workbench._assets(root, f"{cdn.as_uri()}/")
     assert not there.exists()
     (cdn / name).unlink()
     with pytest.raises(OSError):
-        workbench._assets()
+        workbench._assets(root, f"{cdn.as_uri()}/")

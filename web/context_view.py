@@ -62,7 +62,7 @@ async def context(
     steer = desk.chat.briefing.steer()
     try:
         pack, fills = await _told(desk, window, ask)
-        now, _ = await _told(desk)
+        now = (await _told(desk))[0] if window or ask else pack
     except WorkbenchError as error:  # too much is pinned
         pins = (c.Li(path, Act(f" {path}", "Auto")) for path in steer.forms)
         return c.Title("Context"), Page(c.P(str(error)), c.Ul(*pins))

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 import patches
 from chat import Chat
-from shapes import Note, Provenance, WorkbenchError, frozen
+from shapes import Note, Provenance, Verdict, WorkbenchError, frozen
 from state import home
 from web import assets
 from web.body import Control
@@ -34,6 +34,7 @@ ACTS = {  # what can be done with a proposal, by its status; the first one stand
     "undone": ("redo",),
 }
 SETTINGS = ("side_by_side", "automatic")
+TRIALS = ("tests", "rehearsal")
 CHANGED = (
     "The edit or its files have changed since this was shown; nothing was done.",
     "Read the card again: it shows what would be applied now.",
@@ -95,7 +96,7 @@ class Desk:
         try:
             match what:
                 case "apply" if not self.own:
-                    await self.apply(row)
+                    await self.apply(row, await self._judged(row))
                 case "apply":
                     self.tests[proposal] = asyncio.create_task(self.rehearse(row))
                 case "run_tests":
@@ -132,43 +133,49 @@ class Desk:
         self.settings.amend("proposal", row["id"], edit=text, left_out=left_out, error="")
         await self.chat.judge(row["id"])
 
-    async def try_out(self, row: Row, check: str) -> Note:
-        """Run the tests on an edit, or a rehearsal; what it says joins what the check found."""
+    async def _judged(self, row: Row) -> Verdict:
+        """The edit checked again; what was tried with it stands."""
+        tried = [it for it in self.discussions.verdict(row).notes if it.check in TRIALS]
         verdict = await self.chat.judge(row["id"])
+        return replace(verdict, notes=[*verdict.notes, *tried])
+
+    async def try_out(self, row: Row, check: str) -> Verdict:
+        """Run the tests on an edit, or a rehearsal; what it says joins what the check found."""
+        verdict = await self._judged(row)
         trial = patches.run_trial(check, self.branch, verdict, self._copy_state)
         async with aclosing(trial) as told:
             async for news in told:
                 if isinstance(news, Note):
-                    verdict = replace(verdict, notes=[*verdict.notes, news])
+                    others = [note for note in verdict.notes if note.check != check]
+                    verdict = replace(verdict, notes=[*others, news])
                 elif news:
                     self.chat.publish(row["discussion"], "phase", row["message"], news)
         self.discussions.judge(row["id"], verdict)
         del self.tests[row["id"]]
         self.mark(row["id"])
-        return verdict.notes[-1]
+        return verdict
 
     def _copy_state(self, clone: Path) -> None:
         self.settings.copy(home(clone.resolve(), clone.parent))
 
     async def rehearse(self, row: Row) -> None:
         """Apply what has shown in a clone that it can serve."""
-        note = await self.try_out(row, "rehearsal")
+        verdict = await self.try_out(row, "rehearsal")
+        note = verdict.notes[-1]
         values = {} if note.ok else {"status": "failed", "error": note.text}
         try:
             if note.ok:
-                await self.apply(row)
+                await self.apply(row, verdict)
         except WorkbenchError as error:
             values = {"error": str(error)}
         self.mark(row["id"], **values)
 
-    async def apply(self, row: Row) -> None:
-        """Check the edit again, apply it, and have the supervisor wake the new body."""
-        tried = self.discussions.verdict(self.discussions.proposal(row["id"])).notes
-        verdict = await self.chat.judge(row["id"])
+    async def apply(self, row: Row, verdict: Verdict) -> None:
+        """Apply what was just judged, as it was shown, and have the supervisor wake the new body.
+        A file that has changed since is refused by the branch."""
         if not verdict.ok or self.discussions.proposal(row["id"])["sha"] != row["sha"]:
             raise WorkbenchError(*CHANGED)
-        tried = [note for note in tried if note.check in ("tests", "rehearsal")]
-        self.discussions.judge(row["id"], replace(verdict, notes=[*verdict.notes, *tried]))
+        self.discussions.judge(row["id"], verdict)
         rows = self.discussions.messages(row["discussion"])
         asked = [r["content"] for r in rows if r["id"] < row["message"] and r["role"] == "user"]
         digest = json.loads(row["facts"]).get("digest") or ""
